@@ -1,0 +1,2 @@
+//! filmgate.
+fn main() {}
