@@ -1,0 +1,32 @@
+//! The pure core: what a pod asks, what a node holds, whether the two fit.
+//!
+//! ```text
+//! readings, pods, nodes ──▶ Ledger ──▶ verdicts, holds, admissions, wakes
+//! ```
+//!
+//! Nothing here reads a clock, opens a socket, waits or knows a Kubernetes client: time is an
+//! argument ([`Time`]), and answers are returned. The extender, the simulator and the property
+//! tests therefore run the same code.
+
+pub mod accounting;
+pub mod bytes;
+pub mod ids;
+pub mod ledger;
+pub mod placement;
+pub mod pod;
+pub mod reading;
+pub mod reason;
+pub mod request;
+pub mod score;
+pub mod time;
+pub mod verdict;
+mod waiting;
+
+pub use bytes::Bytes;
+pub use ids::{AgentRun, GpuUuid, NodeName, NodeUid, PodRef, PodUid};
+pub use ledger::{Admission, AdmitError, Ledger, Policy, StalePolicy};
+pub use pod::{Decision, PodFacts};
+pub use reading::{Attribution, DeviceAssignment, GpuReading, Health, PodMemory, Reading};
+pub use reason::Reason;
+pub use request::{GpuAsk, Vram};
+pub use time::Time;
