@@ -10,6 +10,7 @@
 
 pub mod accounting;
 pub mod bytes;
+pub mod claim;
 pub mod ids;
 pub mod ledger;
 pub mod placement;
@@ -24,7 +25,10 @@ mod waiting;
 
 pub use bytes::Bytes;
 pub use ids::{AgentRun, GpuUuid, NodeName, NodeUid, PodRef, PodUid};
-pub use ledger::{Admission, AdmitError, Ledger, Policy, StalePolicy};
+pub use ledger::{
+    Admission, AdmitError, Arrival, HoldOutcome, Ledger, NodeFacts, PluginAllocation, Policy,
+    StalePolicy, Wake,
+};
 pub use pod::{Decision, PodFacts};
 pub use reading::{Attribution, DeviceAssignment, GpuReading, Health, PodMemory, Reading};
 pub use reason::Reason;

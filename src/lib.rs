@@ -1,1 +1,3 @@
 //! filmgate.
+
+pub mod engine;

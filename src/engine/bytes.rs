@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// An amount of memory in bytes. Sums and differences saturate: an accounting error must close a
 /// GPU, never wrap around and open it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Bytes(u64);
 
@@ -98,7 +100,11 @@ fn split_suffix(text: &str) -> (&str, u128) {
 fn scale(number: &str, multiplier: u128) -> Result<u64, QuantityError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+    if whole.len() + fraction.len() == 0
+        || !digits(whole)
+        || !digits(fraction)
+        || fraction.len() > 9
+    {
         return Err(QuantityError::Syntax);
     }
     let significant = format!("{whole}{fraction}");

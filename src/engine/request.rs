@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::QuantityError;
 use super::Bytes;
+use super::bytes::QuantityError;
 
 /// Bytes per GPU that each GPU container needs; `filmgate.dev/vram.<container>` for one of several.
 pub const VRAM_ANNOTATION: &str = "filmgate.dev/vram";
@@ -173,7 +173,8 @@ pub fn read_ask(
     for container in &with_gpus {
         let vram = container_vram(&container.name, annotations)?.unwrap_or(for_all);
         let steered_by = steering(container, with_gpus.len() == 1);
-        let side = if container.kind == ContainerKind::Init { &mut ask.early } else { &mut ask.shares };
+        let side =
+            if container.kind == ContainerKind::Init { &mut ask.early } else { &mut ask.shares };
         side.extend(container.gpus.iter().map(|(resource, gpus)| Share {
             container: container.name.clone(),
             resource: resource.clone(),
@@ -317,7 +318,10 @@ mod tests {
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    fn read(containers: &[ContainerFacts], pairs: &[(&str, &str)]) -> Result<Option<GpuAsk>, BadRequest> {
+    fn read(
+        containers: &[ContainerFacts],
+        pairs: &[(&str, &str)],
+    ) -> Result<Option<GpuAsk>, BadRequest> {
         let annotations =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         read_ask(containers, &annotations, None)
@@ -338,7 +342,8 @@ mod tests {
             ("12", "\"12\" is 12 bytes, less than 64 MiB and surely a mistake"),
             ("99999999999999999999", "is larger than any GPU"),
         ] {
-            let error = read(&[container("main", 1)], &[(VRAM_ANNOTATION, value)]).unwrap_err().to_string();
+            let error =
+                read(&[container("main", 1)], &[(VRAM_ANNOTATION, value)]).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
             assert!(error.contains("annotation filmgate.dev/vram:"), "{error}");
             assert!(error.ends_with("write for example 12Gi"), "{error}");
@@ -348,7 +353,8 @@ mod tests {
     #[test]
     fn a_message_does_not_repeat_a_huge_value() {
         let huge = "9".repeat(200_000);
-        let error = read(&[container("main", 1)], &[(VRAM_ANNOTATION, &huge)]).unwrap_err().to_string();
+        let error =
+            read(&[container("main", 1)], &[(VRAM_ANNOTATION, &huge)]).unwrap_err().to_string();
         assert!(error.len() < 200, "{}", error.len());
     }
 
@@ -370,7 +376,8 @@ mod tests {
     #[test]
     fn the_default_replaces_exclusive_and_yields_to_a_declaration() {
         let pod = [container("main", 1)];
-        let vram = |pairs, default| read_ask(&pod, &pairs, default).unwrap().unwrap().shares[0].vram;
+        let vram =
+            |pairs, default| read_ask(&pod, &pairs, default).unwrap().unwrap().shares[0].vram;
         assert_eq!(vram(annotations([]), None), Vram::Exclusive);
         assert_eq!(vram(annotations([]), Some(Bytes::gib(6))), Vram::Default(Bytes::gib(6)));
         let declared = annotations([(VRAM_ANNOTATION, "8Gi")]);

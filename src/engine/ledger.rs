@@ -1,0 +1,258 @@
+//! The ledger: which pod has, or is promised, which bytes of which GPU.
+//!
+//! It is fed with nodes, pods and readings, and owns every claim. **Safety lives in
+//! [`Ledger::admit`] alone**, the only way to a Binding: it admits nothing that would raise
+//! `foreign + Σ max(charge, measured)` of a GPU above `total − reserved − headroom`. Holds,
+//! scores and wakes are advice and may vanish at any moment.
+
+mod admission;
+mod events;
+mod line;
+mod node;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::{Claim, ClaimState};
+use super::score::Weights;
+use super::waiting::WaitingLine;
+use super::{Bytes, NodeName, PodFacts, PodRef, PodUid, Time};
+
+pub use admission::{Admission, AdmitError, HoldOutcome};
+pub use events::{Arrival, NodeFacts};
+pub use line::{WaitingPod, Wake};
+pub(super) use node::Node;
+
+/// The rules by which the ledger decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Bytes per GPU that nobody is promised: contexts and small growth.
+    pub headroom: Bytes,
+    /// A reading older than this is not trusted.
+    pub stale_after: Duration,
+    /// What then.
+    pub stale_policy: StalePolicy,
+    /// Memory that a running pod gives back stays charged for this long.
+    pub peak_window: Duration,
+    /// How long a hold lives.
+    pub hold_ttl: Duration,
+    /// How long the hold of a woken pod lives: it is tried within its backoff, or not at all.
+    pub wake_ttl: Duration,
+    /// Whether holds are placed at all. Without them binds conflict more often; nothing else.
+    pub holds: bool,
+    /// The least time for which a force-deleted pod stays charged.
+    pub force_delete_grace: Duration,
+    /// Where memory is not attributable: how long a gone pod stays charged.
+    pub unattributed_grace: Duration,
+    /// A pod of unknown need takes a GPU with at most this much foreign memory.
+    pub exclusive_foreign: Bytes,
+    /// Outside PyTorch's allocator, so outside `vram-fraction`: one CUDA context.
+    pub cuda_context: Bytes,
+    /// How the device plugin chooses among shared GPUs.
+    pub plugin_allocation: PluginAllocation,
+    /// Weights of the score's terms.
+    pub weights: Weights,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            headroom: Bytes::mib(512),
+            stale_after: Duration::from_secs(10),
+            stale_policy: StalePolicy::Declared,
+            peak_window: Duration::from_secs(600),
+            hold_ttl: Duration::from_secs(30),
+            wake_ttl: Duration::from_secs(5),
+            holds: true,
+            force_delete_grace: Duration::from_secs(30),
+            unattributed_grace: Duration::from_secs(30),
+            exclusive_foreign: Bytes::gib(1),
+            cuda_context: Bytes::mib(512),
+            plugin_allocation: PluginAllocation::Distributed,
+            weights: Weights::default(),
+        }
+    }
+}
+
+/// What a reading older than `staleAfter` is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StalePolicy {
+    /// Charges, and the last known foreign memory and measurements, still count.
+    Declared,
+    /// Nothing: the node takes no pods.
+    Reject,
+}
+
+/// How NVIDIA's device plugin chooses among shared GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PluginAllocation {
+    /// The GPU with the fewest replicas in use: its only rule up to v0.19.
+    Distributed,
+    /// The GPU with the most: an option since v0.20.
+    Packed,
+}
+
+/// Position of a node in the ledger; positions are never used again for another name.
+pub(super) type NodeIndex = usize;
+
+/// UIDs of deleted pods that are remembered, so that a late word of one does not bring it back.
+const REMEMBERED_DELETIONS: usize = 8192;
+
+/// Which pod has which bytes. See the module's head.
+#[derive(Debug)]
+pub struct Ledger {
+    policy: Policy,
+    nodes: Vec<Node>,
+    node_by_name: HashMap<NodeName, NodeIndex, foldhash::fast::RandomState>,
+    /// Where each pod's one claim lies.
+    claim_at: HashMap<PodUid, NodeIndex>,
+    /// Every pod with a GPU request that exists.
+    pods: HashMap<PodUid, PodFacts>,
+    deleted: Deletions,
+    waiting: WaitingLine,
+    /// Nodes where a newcomer may find more than before.
+    freed: HashSet<NodeIndex>,
+    expired_holds: u64,
+}
+
+#[derive(Debug, Default)]
+struct Deletions {
+    known: HashSet<PodUid>,
+    order: VecDeque<PodUid>,
+}
+
+impl Deletions {
+    fn remember(&mut self, pod: PodUid) {
+        if self.known.insert(pod.clone()) {
+            self.order.push_back(pod);
+        }
+        if self.order.len() > REMEMBERED_DELETIONS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            nodes: Vec::new(),
+            node_by_name: HashMap::default(),
+            claim_at: HashMap::new(),
+            pods: HashMap::new(),
+            deleted: Deletions::default(),
+            waiting: WaitingLine::default(),
+            freed: HashSet::new(),
+            expired_holds: 0,
+        }
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What is known of a pod with a GPU request.
+    #[must_use]
+    pub fn pod(&self, uid: &PodUid) -> Option<&PodFacts> {
+        self.pods.get(uid)
+    }
+
+    /// Every pod with a GPU request.
+    pub fn pods(&self) -> impl Iterator<Item = &PodFacts> {
+        self.pods.values()
+    }
+
+    /// The pod's claim and its node.
+    #[must_use]
+    pub fn claim(&self, uid: &PodUid) -> Option<(&NodeName, &Claim)> {
+        let node = &self.nodes[*self.claim_at.get(uid)?];
+        let claim = node.claims.iter().find(|claim| claim.pod.uid == *uid)?;
+        Some((&node.name, claim))
+    }
+
+    /// Every claim with its node.
+    pub fn claims(&self) -> impl Iterator<Item = (&NodeName, &Claim)> {
+        self.nodes.iter().flat_map(|node| node.claims.iter().map(|claim| (&node.name, claim)))
+    }
+
+    /// Names of all nodes that exist.
+    pub fn node_names(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.iter().filter(|node| node.uid.is_some()).map(|node| &node.name)
+    }
+
+    /// Holds that ended unused since the start.
+    #[must_use]
+    pub fn expired_holds(&self) -> u64 {
+        self.expired_holds
+    }
+
+    /// Pods whose Binding has an unknown outcome.
+    pub fn in_doubt(&self) -> impl Iterator<Item = &PodRef> {
+        self.claims()
+            .filter(|(_, claim)| claim.state == ClaimState::Binding { in_doubt: true })
+            .map(|(_, claim)| &claim.pod)
+    }
+
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(super) fn node_index(&self, name: &str) -> Option<NodeIndex> {
+        self.node_by_name.get(name).copied()
+    }
+
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        Some(&self.nodes[self.node_index(name)?])
+    }
+
+    /// The node's position, made on first mention.
+    fn intern(&mut self, name: &NodeName) -> NodeIndex {
+        if let Some(index) = self.node_by_name.get(name) {
+            return *index;
+        }
+        self.nodes.push(Node::new(name.clone()));
+        self.node_by_name.insert(name.clone(), self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    /// Takes the pod's claim out of the ledger.
+    fn remove_claim(&mut self, uid: &PodUid, now: Time) -> Option<(NodeIndex, Claim)> {
+        let index = self.claim_at.remove(uid)?;
+        let node = &mut self.nodes[index];
+        let position = node.claims.iter().position(|claim| claim.pod.uid == *uid)?;
+        let claim = node.claims.swap_remove(position);
+        self.refresh(index, now);
+        Some((index, claim))
+    }
+
+    /// Puts a claim in; the pod must have none.
+    fn insert_claim(&mut self, index: NodeIndex, claim: Claim, now: Time) {
+        debug_assert!(!self.claim_at.contains_key(&claim.pod.uid), "a pod has one claim");
+        self.claim_at.insert(claim.pod.uid.clone(), index);
+        self.nodes[index].claims.push(claim);
+        self.refresh(index, now);
+    }
+
+    fn claim_mut(&mut self, uid: &PodUid) -> Option<(NodeIndex, &mut Claim)> {
+        let index = *self.claim_at.get(uid)?;
+        let claim = self.nodes[index].claims.iter_mut().find(|claim| claim.pod.uid == *uid)?;
+        Some((index, claim))
+    }
+
+    /// Computes the node's view again and notes whether newcomers may find more.
+    fn refresh(&mut self, index: NodeIndex, now: Time) {
+        if self.nodes[index].refresh(&self.policy, now) {
+            self.freed.insert(index);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Pods that were refused everywhere, in the order in which freed memory is theirs: by priority,
+//! then by age.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::{GpuAsk, PodFacts, PodRef, PodUid, Time};
+
+/// A woken pod that is refused again is woken for the same node at most this often: its backoff
+/// in kube-scheduler, or another plugin, kept it from the memory that we see.
+const LEAST_WAKE_INTERVAL: Duration = Duration::from_secs(1);
+const MOST_WAKE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Place in the line: the smallest is first.
+type Rank = (Reverse<i32>, i64, PodUid);
+
+/// The waiting line.
+#[derive(Debug, Default)]
+pub(super) struct WaitingLine {
+    line: BTreeMap<Rank, Waiting>,
+    ranks: HashMap<PodUid, Rank>,
+}
+
+/// A pod in the line.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) pod: PodRef,
+    pub(super) ask: GpuAsk,
+    /// Nodes that kube-scheduler offered in the last filter call.
+    pub(super) offered: NodeSet,
+    /// Since when it waits.
+    pub(super) since: Time,
+    wake: Wake,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wake {
+    not_before: Time,
+    interval: Duration,
+}
+
+/// A set of nodes by their position in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NodeSet(Vec<u64>);
+
+impl NodeSet {
+    pub(super) fn insert(&mut self, node: usize) {
+        let word = node / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (node % 64);
+    }
+
+    pub(super) fn contains(&self, node: usize) -> bool {
+        self.0.get(node / 64).is_some_and(|word| word & (1 << (node % 64)) != 0)
+    }
+}
+
+impl WaitingLine {
+    /// Puts the pod in the line, or notes what it was offered this time.
+    pub(super) fn insert(&mut self, facts: &PodFacts, ask: &GpuAsk, offered: NodeSet, now: Time) {
+        let rank = (Reverse(facts.priority), facts.created_at, facts.id.uid.clone());
+        let before = self.remove(&facts.id.uid);
+        let wake = before
+            .as_ref()
+            .map_or(Wake { not_before: now, interval: LEAST_WAKE_INTERVAL }, |one| one.wake);
+        let since = before.map_or(now, |one| one.since);
+        let waiting = Waiting { pod: facts.id.clone(), ask: ask.clone(), offered, since, wake };
+        self.ranks.insert(facts.id.uid.clone(), rank.clone());
+        self.line.insert(rank, waiting);
+    }
+
+    /// Takes the pod out of the line.
+    pub(super) fn remove(&mut self, pod: &PodUid) -> Option<Waiting> {
+        self.line.remove(&self.ranks.remove(pod)?)
+    }
+
+    /// The line, first in line first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.line.values()
+    }
+
+    /// Notes that the pod was woken; the next time is later and later.
+    pub(super) fn woken(&mut self, pod: &PodUid, now: Time) {
+        let Some(one) = self.ranks.get(pod).and_then(|rank| self.line.get_mut(rank)) else {
+            return;
+        };
+        one.wake.not_before = now + one.wake.interval;
+        one.wake.interval = (one.wake.interval * 2).min(MOST_WAKE_INTERVAL);
+    }
+}
+
+impl Waiting {
+    pub(super) fn may_wake(&self, now: Time) -> bool {
+        self.wake.not_before <= now
+    }
+}

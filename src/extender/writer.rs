@@ -1,0 +1,63 @@
+//! What the gate asks of a cluster. The adapter in `cluster` does it with the API server; the demo
+//! with a cluster in memory.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::engine::{Admission, NodeName, PodFacts, PodRef};
+
+/// Writes to the cluster on the gate's behalf.
+pub trait ClusterWriter: Send + Sync + 'static {
+    /// Posts the Binding with the admission's annotations, under the preconditions of the pod's
+    /// UID and `resourceVersion`; on a conflict looks, and tries again with the new version while
+    /// `deadline` allows. Once a Binding may be on the wire and its outcome is not known, the
+    /// answer is [`BindOutcome::Unknown`].
+    fn bind<'a>(
+        &'a self,
+        admission: &'a Admission,
+        node: &'a NodeName,
+        deadline: Duration,
+    ) -> BoxFuture<'a, BindOutcome>;
+
+    /// Moves the pod's version by a fresh fence annotation, so that no earlier Binding can commit
+    /// any more, and tells whether one has. Tries until the API server answers.
+    fn fence<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, FenceOutcome>;
+
+    /// The pod as the API server has it now; `None` where it is gone or asks for no GPU.
+    ///
+    /// # Errors
+    /// A text for people, when the API server did not answer.
+    fn get<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, Result<Option<PodFacts>, String>>;
+
+    /// Wakes the waiting pod by a patch of its own annotation. Best effort: queued, never waits.
+    fn wake(&self, pod: &PodRef);
+
+    /// Tells the pod's owner why it waits, in an event on the pod. Best effort: queued, limited in
+    /// rate per pod, never waits.
+    fn report_refusal(&self, pod: &PodRef, message: String);
+}
+
+/// What became of a Binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindOutcome {
+    /// The pod is bound to the node.
+    Bound,
+    /// It is not, and this Binding cannot commit any more. For people: why.
+    Refused(String),
+    /// The pod is bound to another node, or is another pod, or gone: as the watch will tell.
+    Superseded(String),
+    /// Nobody knows. For people: what happened.
+    Unknown(String),
+}
+
+/// What a fence found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FenceOutcome {
+    /// Not bound, and no earlier Binding can commit.
+    Unbound(PodFacts),
+    /// Bound.
+    Bound(PodFacts),
+    /// No such pod any more.
+    Gone,
+}
