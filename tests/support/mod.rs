@@ -1,0 +1,17 @@
+//! What the tests share: a real Kubernetes control plane, the processes around
+//! it, and builders for what they put into it.
+//!
+//! Each file under `tests/` is a program of its own and takes these modules by
+//! `mod support;`, so none of them uses everything.
+#![allow(dead_code, unreachable_pub)]
+// A harness that cannot do its work has nothing better to do than to fail the test.
+#![allow(clippy::expect_used)]
+
+pub mod binaries;
+pub mod cluster;
+pub mod eventually;
+pub mod kubeconfig;
+pub mod objects;
+pub mod port;
+pub mod process;
+pub mod scheduler;

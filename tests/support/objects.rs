@@ -1,0 +1,209 @@
+//! Builders for what tests put into the cluster: `node("n0").gpus(8)`,
+//! `pod("p0").vram("12Gi").gpus(1)`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, Node, NodeStatus, ObjectFieldSelector, Pod, PodSpec,
+    ResourceRequirements,
+};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::ObjectMeta;
+
+use super::scheduler::SCHEDULER_NAME;
+
+const GPU: &str = "nvidia.com/gpu";
+
+/// Makes kwok play this node's kubelet (see tests/cluster/kwok.yaml).
+const KWOK_LABEL: (&str, &str) = ("type", "kwok");
+
+/// A node without GPUs and with more of everything else than tests ask for.
+pub fn node(name: &str) -> NodeBuilder {
+    NodeBuilder {
+        name: name.to_owned(),
+        labels: strings([KWOK_LABEL, ("kubernetes.io/hostname", name)]),
+        capacity: strings([("cpu", "64"), ("memory", "512Gi"), ("pods", "110")]),
+    }
+}
+
+/// See [`node`].
+pub struct NodeBuilder {
+    name: String,
+    labels: BTreeMap<String, String>,
+    capacity: BTreeMap<String, String>,
+}
+
+impl NodeBuilder {
+    /// So many allocatable GPUs (with time-slicing: replicas).
+    pub fn gpus(self, count: u32) -> Self {
+        self.resource(GPU, &count.to_string())
+    }
+
+    /// So much capacity, all of it allocatable.
+    pub fn resource(mut self, name: &str, quantity: &str) -> Self {
+        self.capacity.insert(name.to_owned(), quantity.to_owned());
+        self
+    }
+
+    /// A label.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The node as its kubelet would register it.
+    pub fn build(self) -> Node {
+        let capacity = quantities(self.capacity);
+        Node {
+            metadata: ObjectMeta {
+                name: Some(self.name),
+                labels: Some(self.labels),
+                ..ObjectMeta::default()
+            },
+            status: Some(NodeStatus {
+                allocatable: Some(capacity.clone()),
+                capacity: Some(capacity),
+                ..NodeStatus::default()
+            }),
+            ..Node::default()
+        }
+    }
+}
+
+/// A pod of one container, for filmgate's scheduler, that asks for no GPU.
+pub fn pod(name: &str) -> PodBuilder {
+    PodBuilder {
+        name: name.to_owned(),
+        annotations: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        limits: strings([("cpu", "100m"), ("memory", "64Mi")]),
+        environment: Vec::new(),
+        scheduler: SCHEDULER_NAME.to_owned(),
+        priority_class: None,
+    }
+}
+
+/// See [`pod`].
+pub struct PodBuilder {
+    name: String,
+    annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    limits: BTreeMap<String, String>,
+    environment: Vec<EnvVar>,
+    scheduler: String,
+    priority_class: Option<String>,
+}
+
+impl PodBuilder {
+    /// So many GPUs (with time-slicing: replicas).
+    pub fn gpus(mut self, count: u32) -> Self {
+        self.limits.insert(GPU.to_owned(), count.to_string());
+        self
+    }
+
+    /// The VRAM that it declares per GPU, e.g. `12Gi`.
+    pub fn vram(self, quantity: &str) -> Self {
+        self.annotation("filmgate.dev/vram", quantity)
+    }
+
+    /// Its container takes the GPU that filmgate chose: what it sees comes from
+    /// the annotation by the downward API.
+    pub fn steered(mut self) -> Self {
+        self.environment.push(EnvVar {
+            name: "NVIDIA_VISIBLE_DEVICES".to_owned(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector {
+                    field_path: "metadata.annotations['filmgate.dev/gpu']".to_owned(),
+                    ..ObjectFieldSelector::default()
+                }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        });
+        self
+    }
+
+    /// Its priority, by the class that [`priority_class`] makes.
+    pub fn priority(mut self, value: i32) -> Self {
+        self.priority_class = Some(priority_class_name(value));
+        self
+    }
+
+    /// Another schedulerName than filmgate's.
+    pub fn scheduler(mut self, name: &str) -> Self {
+        self.scheduler = name.to_owned();
+        self
+    }
+
+    /// An annotation.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A label.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The pod as its owner would create it.
+    pub fn build(self) -> Pod {
+        let container = Container {
+            name: "main".to_owned(),
+            image: Some("comfyui".to_owned()),
+            env: Some(self.environment),
+            resources: Some(ResourceRequirements {
+                limits: Some(quantities(self.limits)),
+                ..ResourceRequirements::default()
+            }),
+            ..Container::default()
+        };
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(self.name),
+                annotations: Some(self.annotations),
+                labels: Some(self.labels),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PodSpec {
+                containers: vec![container],
+                scheduler_name: Some(self.scheduler),
+                priority_class_name: self.priority_class,
+                ..PodSpec::default()
+            }),
+            ..Pod::default()
+        }
+    }
+}
+
+/// The class of the pods with this priority: the API server takes a priority from
+/// a class only.
+pub fn priority_class(value: i32) -> PriorityClass {
+    PriorityClass {
+        metadata: ObjectMeta {
+            name: Some(priority_class_name(value)),
+            ..ObjectMeta::default()
+        },
+        value: Some(value),
+        ..PriorityClass::default()
+    }
+}
+
+fn priority_class_name(value: i32) -> String {
+    format!("priority-{value}")
+}
+
+fn strings<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn quantities(amounts: BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
+    amounts
+        .into_iter()
+        .map(|(name, amount)| (name, Quantity(amount)))
+        .collect()
+}

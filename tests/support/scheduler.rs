@@ -1,0 +1,82 @@
+//! The configuration under which a test's kube-scheduler runs.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// The schedulerName that filmgate's pods carry.
+pub const SCHEDULER_NAME: &str = "filmgate";
+
+/// The resources that make kube-scheduler ask the extender.
+const MANAGED_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/gpu.shared"];
+
+/// An extender, as kube-scheduler's configuration names it.
+pub struct Extender {
+    /// Where it listens, e.g. `http://127.0.0.1:9110`.
+    pub url: String,
+    /// Its verbs by kube-scheduler's field names, e.g. `("filterVerb", "filter")`.
+    pub verbs: Vec<(&'static str, &'static str)>,
+    /// What one point of its score counts.
+    pub weight: i64,
+    /// Whether it is asked with node names only.
+    pub node_cache_capable: bool,
+}
+
+impl Extender {
+    /// An extender as filmgate's users set it up: it filters, prioritizes and
+    /// binds, by node names.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            verbs: vec![
+                ("filterVerb", "filter"),
+                ("prioritizeVerb", "prioritize"),
+                ("bindVerb", "bind"),
+            ],
+            weight: 160,
+            node_cache_capable: true,
+        }
+    }
+
+    fn render(&self) -> Value {
+        let managed =
+            MANAGED_RESOURCES.map(|name| json!({"name": name, "ignoredByScheduler": false}));
+        let mut extender = json!({
+            "urlPrefix": self.url,
+            "weight": self.weight,
+            "nodeCacheCapable": self.node_cache_capable,
+            "ignorable": false,
+            "httpTimeout": "5s",
+            "managedResources": managed,
+        });
+        for (field, verb) in &self.verbs {
+            extender[*field] = json!(verb);
+        }
+        extender
+    }
+}
+
+/// A KubeSchedulerConfiguration (JSON, which is YAML too) as filmgate ships it:
+/// all nodes are considered, a refused pod is soon tried again.
+pub fn configuration(kubeconfig: &Path, extenders: &[Extender]) -> String {
+    let preemption = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "DefaultPreemptionArgs",
+        "minCandidateNodesPercentage": 100,
+    });
+    json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": kubeconfig, "qps": 1000, "burst": 2000},
+        "leaderElection": {"leaderElect": false},
+        "podInitialBackoffSeconds": 1,
+        "podMaxBackoffSeconds": 2,
+        "percentageOfNodesToScore": 100,
+        "profiles": [{
+            "schedulerName": SCHEDULER_NAME,
+            "pluginConfig": [{"name": "DefaultPreemption", "args": preemption}],
+        }],
+        "extenders": extenders.iter().map(Extender::render).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
