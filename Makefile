@@ -1,0 +1,62 @@
+# The commands of this project. `make demo` and `make test` install what they need and say in one
+# line what they could not; Rust and Go are the two things that a machine must have.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO := cargo
+# The property tests and races of `make e2e` run long where this is 1.
+export FILMGATE_LONG ?= 0
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: demo
+demo: require-rust ## a day of a diffusion workload on simulated GPUs, three policies side by side
+	$(CARGO) build --locked --release
+	target/release/filmgate demo $(DEMO_FLAGS)
+
+.PHONY: test
+test: require-rust require-go cluster ## every test, on a real control plane, races and kills in short form
+	$(CARGO) test --locked --all-targets
+
+.PHONY: e2e
+e2e: require-rust require-go cluster ## the long form: ten races in each variant, twenty kills, 100,000 interleavings
+	FILMGATE_LONG=1 $(CARGO) test --locked --release --tests -- --nocapture
+
+.PHONY: mutants
+mutants: require-rust require-go cluster ## breaks each safety rule in one line and shows its test fail
+	$(CARGO) test --locked --test mutants -- --ignored --nocapture
+
+.PHONY: bench
+bench: require-rust require-go cluster ## figures into target/figures/bench.json
+	$(CARGO) bench --locked
+
+.PHONY: lint
+lint: require-rust ## formatting, clippy, licences and sources of dependencies, shell scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	"$$(tools/cargo-deny.sh)" --locked check bans licenses sources
+	tools/shellcheck.sh
+	@if command -v gofmt >/dev/null; then \
+		unformatted=$$(gofmt -l tests/cluster); \
+		[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }; \
+	fi
+
+.PHONY: cluster
+cluster: require-go # Kubernetes for the tests, built once into a cache outside the tree
+	@tests/cluster/build.sh >/dev/null
+
+.PHONY: require-rust
+require-rust:
+	@tools/require.sh rust
+
+.PHONY: require-go
+require-go:
+	@tools/require.sh go
+
+.PHONY: clean
+clean: ## removes what was built here (the cache outside the tree stays)
+	$(CARGO) clean
