@@ -1,5 +1,7 @@
 //! The engine is pure: what it may not know does not appear in it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +26,8 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 9] = [
-    "agent", "cli", "cluster", "config", "demo", "extender", "metrics", "readings", "bridge",
-];
+const OUTER: [&str; 9] =
+    ["agent", "cli", "cluster", "config", "demo", "extender", "metrics", "readings", "bridge"];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

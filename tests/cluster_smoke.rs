@@ -37,20 +37,16 @@ async fn schedules_runs_and_deletes_a_pod_without_a_gpu() {
 
     let pods = cluster.pods();
     pods.delete("p0", &DeleteParams::default()).await.unwrap();
-    eventually(DEADLINE, "p0 gone", async || {
-        match pods.get_opt("p0").await? {
-            None => Ok(()),
-            Some(pod) => Err(anyhow::anyhow!("{:?}", pod.status)),
-        }
+    eventually(DEADLINE, "p0 gone", async || match pods.get_opt("p0").await? {
+        None => Ok(()),
+        Some(pod) => Err(anyhow::anyhow!("{:?}", pod.status)),
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_the_extender_about_gpu_pods_only() {
-    let options = ClusterOptions {
-        controller_manager: false,
-    };
+    let options = ClusterOptions { controller_manager: false };
     let cluster = Cluster::start(options).await;
     let (extender, mut asked) = start_extender("n1").await.unwrap();
     let _scheduler = start_scheduler(&cluster, &[extender]);
@@ -118,9 +114,7 @@ async fn start_extender(
         let _ = sender.send(arguments);
         Json(json!({"NodeNames": [node]}))
     };
-    let router = Router::new()
-        .route("/filter", post(filter))
-        .with_state(sender);
+    let router = Router::new().route("/filter", post(filter)).with_state(sender);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let mut extender = Extender::at(format!("http://{}", listener.local_addr()?));
     extender.verbs = vec![("filterVerb", "filter")];

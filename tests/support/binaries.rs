@@ -18,9 +18,7 @@ pub fn folder() -> &'static Path {
 
 /// A file of `tests/cluster`.
 pub fn source(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/cluster")
-        .join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(file)
 }
 
 fn build() -> PathBuf {
@@ -28,11 +26,7 @@ fn build() -> PathBuf {
         .stderr(Stdio::inherit())
         .output()
         .expect("bash to run tests/cluster/build.sh");
-    assert!(
-        build.status.success(),
-        "tests/cluster/build.sh: {}",
-        build.status
-    );
+    assert!(build.status.success(), "tests/cluster/build.sh: {}", build.status);
     let output = String::from_utf8_lossy(&build.stdout);
     PathBuf::from(output.lines().last().expect("build.sh prints a folder"))
 }

@@ -46,9 +46,7 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self {
-            controller_manager: true,
-        }
+        Self { controller_manager: true }
     }
 }
 
@@ -81,12 +79,7 @@ impl Cluster {
             others.push(site.start_controller_manager());
             default_service_account(&admin).await;
         }
-        Self {
-            api_server,
-            others,
-            admin,
-            site,
-        }
+        Self { api_server, others, admin, site }
     }
 
     /// A client that may do everything.
@@ -254,10 +247,7 @@ impl Site {
         let flags = [
             flag("data-dir", self.home.path().join("etcd").display()),
             flag("client-url", self.etcd_url()),
-            flag(
-                "peer-url",
-                format!("http://{}", self.etcd_peer_port.address()),
-            ),
+            flag("peer-url", format!("http://{}", self.etcd_peer_port.address())),
         ];
         self.start_component("etcd", "etcd", flags)
     }
@@ -275,10 +265,7 @@ impl Site {
             flag("token-auth-file", self.credentials.token_file().display()),
             flag("service-account-issuer", "https://kubernetes.default.svc"),
             flag("service-account-key-file", service_account_key.display()),
-            flag(
-                "service-account-signing-key-file",
-                service_account_key.display(),
-            ),
+            flag("service-account-signing-key-file", service_account_key.display()),
             flag("service-cluster-ip-range", "10.96.0.0/16"),
         ];
         if !self.options.controller_manager {
@@ -300,10 +287,7 @@ impl Site {
             flag("controllers", CONTROLLERS),
             // Each controller has the rights of its own account, else none.
             flag("use-service-account-credentials", true),
-            flag(
-                "service-account-private-key-file",
-                self.service_account_key().display(),
-            ),
+            flag("service-account-private-key-file", self.service_account_key().display()),
             flag("root-ca-file", self.ca().display()),
         ];
         self.start_component("kube-controller-manager", "kube-controller-manager", flags)
@@ -311,10 +295,7 @@ impl Site {
 
     fn start_kwok(&self) -> Process {
         let mut kwok = Command::new(binaries::folder().join("kwok"));
-        kwok.arg(flag(
-            "kubeconfig",
-            self.credentials.kubeconfig(User::Kwok).display(),
-        ));
+        kwok.arg(flag("kubeconfig", self.credentials.kubeconfig(User::Kwok).display()));
         kwok.arg(flag("config", binaries::source("kwok.yaml").display()));
         self.spawn("kwok", kwok)
     }

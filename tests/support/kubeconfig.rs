@@ -21,13 +21,8 @@ pub enum User {
 }
 
 impl User {
-    const ALL: [Self; 5] = [
-        Self::Admin,
-        Self::Scheduler,
-        Self::ControllerManager,
-        Self::Kwok,
-        Self::Filmgate,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Admin, Self::Scheduler, Self::ControllerManager, Self::Kwok, Self::Filmgate];
 
     /// The name that RBAC knows.
     pub fn name(self) -> &'static str {
@@ -74,8 +69,7 @@ impl Credentials {
 
     /// A user's kubeconfig.
     pub fn kubeconfig(&self, user: User) -> PathBuf {
-        self.folder
-            .join(format!("{}.kubeconfig", user.name().replace(':', "-")))
+        self.folder.join(format!("{}.kubeconfig", user.name().replace(':', "-")))
     }
 
     /// What kube-apiserver takes as `--token-auth-file`.

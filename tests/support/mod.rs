@@ -14,4 +14,5 @@ pub mod kubeconfig;
 pub mod objects;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod scheduler;

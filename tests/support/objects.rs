@@ -182,10 +182,7 @@ impl PodBuilder {
 /// a class only.
 pub fn priority_class(value: i32) -> PriorityClass {
     PriorityClass {
-        metadata: ObjectMeta {
-            name: Some(priority_class_name(value)),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(priority_class_name(value)), ..ObjectMeta::default() },
         value: Some(value),
         ..PriorityClass::default()
     }
@@ -196,14 +193,9 @@ fn priority_class_name(value: i32) -> String {
 }
 
 fn strings<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
-    pairs
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 fn quantities(amounts: BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
-    amounts
-        .into_iter()
-        .map(|(name, amount)| (name, Quantity(amount)))
-        .collect()
+    amounts.into_iter().map(|(name, amount)| (name, Quantity(amount))).collect()
 }

@@ -19,16 +19,11 @@ impl ReservedPort {
     /// Takes a free port of 127.0.0.1.
     pub fn reserve() -> Self {
         let holder = TcpSocket::new_v4().expect("a socket");
-        holder
-            .bind((Ipv4Addr::LOCALHOST, 0).into())
-            .expect("a free port");
+        holder.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
         // After the bind: before it, the kernel might pick another holder's port.
         holder.set_reuseaddr(true).expect("SO_REUSEADDR");
         let address = holder.local_addr().expect("a bound socket's address");
-        Self {
-            _holder: holder,
-            address,
-        }
+        Self { _holder: holder, address }
     }
 
     /// The port's number.

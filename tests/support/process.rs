@@ -30,19 +30,11 @@ impl Process {
         let output = OpenOptions::new().create(true).append(true).open(&log);
         let output = output.expect("a log file");
         let errors = output.try_clone().expect("a second handle of the log file");
-        command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         die_with_parent(&mut command);
         let child = spawn_from_lasting_thread(command)
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
+        Self { name: name.to_owned(), child, log }
     }
 
     /// The process's id, which is its process group's too.
@@ -126,11 +118,7 @@ fn die_with_parent(command: &mut Command) {
     let arrange = || {
         // SAFETY: prctl(2) with these arguments touches no memory.
         let outcome = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        if outcome == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     // SAFETY: between fork and exec, `arrange` makes one system call and allocates
     // nothing.
@@ -152,8 +140,6 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         requests
     });
     let (reply, answer) = mpsc::channel();
-    SPAWNER
-        .send((command, reply))
-        .expect("the spawning thread never ends");
+    SPAWNER.send((command, reply)).expect("the spawning thread never ends");
     answer.recv().expect("the spawning thread answers")
 }
