@@ -1,3 +1,4 @@
 //! filmgate.
 
+pub mod cluster;
 pub mod engine;

@@ -14,6 +14,8 @@ pub const VRAM_ANNOTATION: &str = "filmgate.dev/vram";
 pub const GPU_ANNOTATION: &str = "filmgate.dev/gpu";
 /// A declaration below this is surely a mistake: a CUDA context alone takes more.
 pub const LEAST_VRAM: Bytes = Bytes::mib(64);
+/// A declaration above this (1 PiB) is surely a mistake too: digits too many.
+pub const MOST_VRAM: Bytes = Bytes::gib(1 << 20);
 const EXAMPLE: &str = "12Gi";
 
 /// A container as far as GPUs go.
@@ -127,7 +129,11 @@ pub fn is_gpu_resource(resource: &str) -> bool {
 /// # Errors
 /// When it is no amount of memory, or one too small to be meant.
 pub fn parse_vram(annotation: &str, value: &str) -> Result<Bytes, BadRequest> {
-    let bytes = Bytes::parse_quantity(value).map_err(|problem| BadRequest::Quantity {
+    let bytes = match Bytes::parse_quantity(value) {
+        Ok(bytes) if bytes > MOST_VRAM => Err(QuantityError::TooLarge),
+        parsed => parsed,
+    };
+    let bytes = bytes.map_err(|problem| BadRequest::Quantity {
         annotation: annotation.to_owned(),
         value: shortened(value),
         problem,
@@ -341,6 +347,7 @@ mod tests {
             ("0", "\"0\" must be above zero"),
             ("12", "\"12\" is 12 bytes, less than 64 MiB and surely a mistake"),
             ("99999999999999999999", "is larger than any GPU"),
+            ("12345678901234567890", "is larger than any GPU"),
         ] {
             let error =
                 read(&[container("main", 1)], &[(VRAM_ANNOTATION, value)]).unwrap_err().to_string();

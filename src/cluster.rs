@@ -1,0 +1,8 @@
+//! The Kubernetes side: what the API server says becomes the engine's facts, and what the gate
+//! decides becomes writes.
+//!
+//! ```text
+//! pods, nodes, namespaces ──▶ facts ──▶ (the gate and its ledger) ──▶ Binding, fence, wake, event
+//! ```
+
+pub mod pod;
