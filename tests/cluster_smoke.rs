@@ -10,8 +10,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -25,29 +27,62 @@ use support::scheduler::{Extender, configuration};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+const WITHOUT_CONTROLLERS: ClusterOptions = ClusterOptions { controller_manager: false };
+
 #[tokio::test(flavor = "multi_thread")]
-async fn schedules_runs_and_deletes_a_pod_without_a_gpu() {
+async fn a_pod_without_a_gpu_is_scheduled_and_runs() {
     let cluster = Cluster::start(ClusterOptions::default()).await;
     let _scheduler = start_scheduler(&cluster, &[]);
     cluster.add_nodes([node("n0"), node("n1").gpus(8)]).await;
 
     cluster.add_pod(pod("p0")).await;
     cluster.node_of("p0").await;
-    awaits_phase(&cluster, "p0", "Running").await;
+    let running = reaches_phase(&cluster, "p0", "Running").await;
+    let container = &running.status.unwrap().container_statuses.unwrap()[0];
+    assert!(container.state.as_ref().unwrap().running.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_pod_ends_its_containers_before_it_goes() {
+    let cluster = Cluster::start(WITHOUT_CONTROLLERS).await;
+    let _scheduler = start_scheduler(&cluster, &[]);
+    cluster.add_nodes([node("n0")]).await;
+    cluster.add_pod(pod("p0")).await;
+    let running = reaches_phase(&cluster, "p0", "Running").await;
 
     let pods = cluster.pods();
+    let version = running.metadata.resource_version.unwrap();
+    let watch = WatchParams::default().fields("metadata.name=p0");
+    let mut events = pods.watch(&watch, &version).await.unwrap().boxed();
     pods.delete("p0", &DeleteParams::default()).await.unwrap();
-    eventually(DEADLINE, "p0 gone", async || match pods.get_opt("p0").await? {
-        None => Ok(()),
-        Some(pod) => Err(anyhow::anyhow!("{:?}", pod.status)),
+    let last_state = eventually(DEADLINE, "p0 gone", async || match events.try_next().await {
+        Ok(Some(WatchEvent::Deleted(pod))) => Ok(pod),
+        other => Err(format!("{other:?}")),
     })
     .await;
+
+    let status = last_state.status.unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Succeeded"));
+    let container = &status.container_statuses.unwrap()[0];
+    assert!(container.state.as_ref().unwrap().terminated.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_work_is_done_succeeds_and_stays() {
+    let cluster = Cluster::start(WITHOUT_CONTROLLERS).await;
+    let _scheduler = start_scheduler(&cluster, &[]);
+    cluster.add_nodes([node("n0")]).await;
+    cluster.add_pod(pod("p0")).await;
+    reaches_phase(&cluster, "p0", "Running").await;
+
+    cluster.complete_pod("p0").await;
+    let done = reaches_phase(&cluster, "p0", "Succeeded").await;
+    assert_eq!(done.metadata.deletion_timestamp, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_the_extender_about_gpu_pods_only() {
-    let options = ClusterOptions { controller_manager: false };
-    let cluster = Cluster::start(options).await;
+    let cluster = Cluster::start(WITHOUT_CONTROLLERS).await;
     let (extender, mut asked) = start_extender("n1").await.unwrap();
     let _scheduler = start_scheduler(&cluster, &[extender]);
     let nodes = ["n0", "n1", "n2"].map(|name| node(name).gpus(8));
@@ -55,11 +90,16 @@ async fn asks_the_extender_about_gpu_pods_only() {
 
     cluster.add_pod(pod("without-gpu")).await;
     cluster.node_of("without-gpu").await;
-    cluster.add_pod(pod("with-gpu").gpus(1).steered()).await;
+    cluster.add_priority(7).await;
+    let with_gpu = pod("with-gpu").gpus(1).vram("12Gi").steered().priority(7);
+    cluster.add_pod(with_gpu).await;
     assert_eq!(cluster.node_of("with-gpu").await, "n1");
 
     let arguments = asked.recv().await.unwrap();
-    assert_eq!(arguments["Pod"]["metadata"]["name"], "with-gpu");
+    let asked_about = &arguments["Pod"];
+    assert_eq!(asked_about["metadata"]["name"], "with-gpu");
+    assert_eq!(asked_about["metadata"]["annotations"]["filmgate.dev/vram"], "12Gi");
+    assert_eq!(asked_about["spec"]["priority"], 7);
     assert_eq!(arguments["NodeNames"].as_array().unwrap().len(), 3);
 }
 
@@ -81,15 +121,23 @@ async fn an_api_server_that_was_killed_comes_back_with_its_data() {
     assert_eq!(cluster.node_of("p1").await, "n0");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn filmgate_has_no_rights_but_those_it_is_granted() {
+    let cluster = Cluster::start(WITHOUT_CONTROLLERS).await;
+    let pods: Api<Pod> = Api::all(cluster.client(User::Filmgate).await);
+    let refusal = pods.list(&ListParams::default()).await.unwrap_err();
+    assert!(refusal.to_string().contains("forbidden"), "{refusal}");
+}
+
 fn start_scheduler(cluster: &Cluster, extenders: &[Extender]) -> Process {
     let kubeconfig = cluster.kubeconfig(User::Scheduler);
     cluster.start_scheduler(SchedulerOptions {
-        config_yaml: configuration(&kubeconfig, extenders),
+        config_yaml: configuration(&kubeconfig, extenders).to_string(),
         name: "kube-scheduler".to_owned(),
     })
 }
 
-async fn awaits_phase(cluster: &Cluster, name: &str, phase: &str) -> Pod {
+async fn reaches_phase(cluster: &Cluster, name: &str, phase: &str) -> Pod {
     let pods = cluster.pods();
     eventually(DEADLINE, &format!("{name} {phase}"), async || {
         let pod = pods.get(name).await?;

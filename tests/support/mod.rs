@@ -16,3 +16,4 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod scheduler;
+pub mod site;

@@ -56,9 +56,10 @@ impl Extender {
     }
 }
 
-/// A KubeSchedulerConfiguration (JSON, which is YAML too) as filmgate ships it:
-/// all nodes are considered, a refused pod is soon tried again.
-pub fn configuration(kubeconfig: &Path, extenders: &[Extender]) -> String {
+/// A KubeSchedulerConfiguration as filmgate ships it (all nodes are considered, a
+/// refused pod is soon tried again) but without leader election. A test may change
+/// fields of it; its text is JSON, which is YAML too.
+pub fn configuration(kubeconfig: &Path, extenders: &[Extender]) -> Value {
     let preemption = json!({
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "DefaultPreemptionArgs",
@@ -78,5 +79,4 @@ pub fn configuration(kubeconfig: &Path, extenders: &[Extender]) -> String {
         }],
         "extenders": extenders.iter().map(Extender::render).collect::<Vec<_>>(),
     })
-    .to_string()
 }

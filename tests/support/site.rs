@@ -1,0 +1,209 @@
+//! Where one cluster lives: its folder, ports and credentials, which outlast the
+//! processes that are started there, and with which flags those are started.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use axum::http::Request;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tempfile::TempDir;
+
+use super::binaries;
+use super::cluster::ClusterOptions;
+use super::eventually::eventually;
+use super::kubeconfig::{Credentials, User};
+use super::port::ReservedPort;
+use super::process::Process;
+
+/// Starting takes 3 s on an idle machine; tests run side by side on busy ones.
+pub const START_DEADLINE: Duration = Duration::from_secs(90);
+
+/// The controllers that tests rely on, each as in a cluster.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,\
+    horizontal-pod-autoscaler-controller,disruption-controller,serviceaccount-controller,\
+    root-ca-certificate-publisher-controller,endpointslice-controller,namespace-controller,\
+    garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller";
+
+/// What one cluster's processes have in common and what survives their restarts.
+pub struct Site {
+    home: TempDir,
+    options: ClusterOptions,
+    credentials: Credentials,
+    api_port: ReservedPort,
+    etcd_port: ReservedPort,
+    etcd_peer_port: ReservedPort,
+}
+
+impl Site {
+    /// Takes what a cluster needs before its first process starts.
+    pub fn prepare(options: ClusterOptions) -> Self {
+        let home = tempfile::Builder::new().prefix("filmgate-").tempdir();
+        let home = home.expect("a temporary folder");
+        let api_port = ReservedPort::reserve();
+        let api_url = format!("https://{}", api_port.address());
+        let ca = certificates(home.path()).join("apiserver.crt");
+        let credentials = Credentials::create(home.path().join("credentials"), &api_url, &ca);
+        let site = Self {
+            home,
+            options,
+            credentials,
+            api_port,
+            etcd_port: ReservedPort::reserve(),
+            etcd_peer_port: ReservedPort::reserve(),
+        };
+        site.create_service_account_key();
+        site
+    }
+
+    fn create_service_account_key(&self) {
+        let mut keygen = Command::new(binaries::folder().join("cluster"));
+        keygen.arg("keygen").arg(self.service_account_key());
+        let status = keygen.status().expect("the cluster binary");
+        assert!(status.success(), "keygen: {status}");
+    }
+
+    /// etcd, with one member and no credentials.
+    pub fn start_etcd(&self) -> Process {
+        let flags = [
+            flag("data-dir", self.folder().join("etcd").display()),
+            flag("client-url", self.etcd_url()),
+            flag("peer-url", format!("http://{}", self.etcd_peer_port.address())),
+        ];
+        self.start_component("etcd", "etcd", flags)
+    }
+
+    /// kube-apiserver.
+    pub fn start_api_server(&self) -> Process {
+        let service_account_key = self.service_account_key();
+        let certificates = certificates(self.folder());
+        let mut flags = vec![
+            flag("etcd-servers", self.etcd_url()),
+            flag("bind-address", self.api_port.address().ip()),
+            flag("secure-port", self.api_port.number()),
+            flag("cert-dir", certificates.display()),
+            flag("endpoint-reconciler-type", "none"),
+            flag("authorization-mode", "RBAC"),
+            flag("token-auth-file", self.credentials.token_file().display()),
+            flag("service-account-issuer", "https://kubernetes.default.svc"),
+            flag("service-account-key-file", service_account_key.display()),
+            flag("service-account-signing-key-file", service_account_key.display()),
+            flag("service-cluster-ip-range", "10.96.0.0/16"),
+        ];
+        if !self.options.controller_manager {
+            // Their counterparts, which lift the taint and make the account, are missing.
+            let plugins = "ServiceAccount,TaintNodesByCondition";
+            flags.push(flag("disable-admission-plugins", plugins));
+        }
+        self.start_component("kube-apiserver", "kube-apiserver", flags)
+    }
+
+    /// kube-controller-manager.
+    pub fn start_controller_manager(&self) -> Process {
+        let kubeconfig = self.kubeconfig(User::ControllerManager);
+        let flags = [
+            flag("kubeconfig", kubeconfig.display()),
+            flag("authentication-kubeconfig", kubeconfig.display()),
+            flag("authorization-kubeconfig", kubeconfig.display()),
+            flag("secure-port", 0),
+            flag("leader-elect", false),
+            flag("controllers", CONTROLLERS),
+            // Each controller has the rights of its own account, else none.
+            flag("use-service-account-credentials", true),
+            flag("service-account-private-key-file", self.service_account_key().display()),
+            flag("root-ca-file", self.ca().display()),
+        ];
+        self.start_component("kube-controller-manager", "kube-controller-manager", flags)
+    }
+
+    /// kwok, for the nodes labelled so.
+    pub fn start_kwok(&self) -> Process {
+        let mut kwok = Command::new(binaries::folder().join("kwok"));
+        kwok.arg(flag("kubeconfig", self.kubeconfig(User::Kwok).display()));
+        kwok.arg(flag("config", binaries::source("kwok.yaml").display()));
+        self.spawn("kwok", kwok)
+    }
+
+    /// A component of the cluster binary, logging to `<name>.log`.
+    pub fn start_component(
+        &self,
+        name: &str,
+        component: &str,
+        flags: impl IntoIterator<Item = String>,
+    ) -> Process {
+        let mut command = Command::new(binaries::folder().join("cluster"));
+        command.arg(component).args(flags);
+        self.spawn(name, command)
+    }
+
+    fn spawn(&self, name: &str, mut command: Command) -> Process {
+        command.current_dir(self.folder());
+        Process::spawn(name, command, self.folder())
+    }
+
+    /// Waits until the API server is ready, and returns the admin's client.
+    pub async fn ready_client(
+        &self,
+        api_server: &mut Process,
+        mut etcd: Option<&mut Process>,
+    ) -> Client {
+        eventually(START_DEADLINE, "the API server ready", async || {
+            api_server.assert_running();
+            if let Some(etcd) = etcd.as_deref_mut() {
+                etcd.assert_running();
+            }
+            let client = self.client(User::Admin).await?;
+            let readyz = Request::get("/readyz").body(Vec::new())?;
+            client.request_text(readyz).await?;
+            anyhow::Ok(client)
+        })
+        .await
+    }
+
+    /// A client with the rights of a user.
+    pub async fn client(&self, user: User) -> anyhow::Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user))?;
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A user's kubeconfig.
+    pub fn kubeconfig(&self, user: User) -> PathBuf {
+        self.credentials.kubeconfig(user)
+    }
+
+    /// Where the API server listens.
+    pub fn api_url(&self) -> String {
+        format!("https://{}", self.api_port.address())
+    }
+
+    fn etcd_url(&self) -> String {
+        format!("http://{}", self.etcd_port.address())
+    }
+
+    fn service_account_key(&self) -> PathBuf {
+        self.folder().join("service-account.key")
+    }
+
+    /// Self-signed, made by the API server when it first starts.
+    pub fn ca(&self) -> PathBuf {
+        certificates(self.folder()).join("apiserver.crt")
+    }
+}
+
+fn certificates(home: &Path) -> PathBuf {
+    home.join("certificates")
+}
+
+/// A flag as all these programs take it.
+pub fn flag(name: &str, value: impl Display) -> String {
+    format!("--{name}={value}")
+}
