@@ -15,6 +15,9 @@ use super::eventually::eventually;
 /// Lines of each log that a failing test prints.
 const LOG_TAIL_LINES: usize = 30;
 
+/// Characters of each line: some print whole objects.
+const LOG_LINE_CHARACTERS: usize = 500;
+
 /// A running program with its log. Dropping it kills it and its children.
 pub struct Process {
     name: String,
@@ -89,8 +92,10 @@ impl Process {
     fn print_log_tail(&self) {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
-        eprintln!("---- the end of {}'s log\n{}", self.name, tail.join("\n"));
+        eprintln!("---- the end of {}'s log", self.name);
+        for line in &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..] {
+            eprintln!("{}", line.chars().take(LOG_LINE_CHARACTERS).collect::<String>());
+        }
     }
 }
 

@@ -110,6 +110,9 @@ impl Site {
             flag("secure-port", 0),
             flag("leader-elect", false),
             flag("controllers", CONTROLLERS),
+            // By default the taints of twenty nodes are lifted in a second.
+            flag("kube-api-qps", 1000),
+            flag("kube-api-burst", 2000),
             // Each controller has the rights of its own account, else none.
             flag("use-service-account-credentials", true),
             flag("service-account-private-key-file", self.service_account_key().display()),
