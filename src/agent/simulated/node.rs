@@ -1,0 +1,170 @@
+//! One simulated node: its GPUs, the kubelet's device book, and what is wrong with its agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gpu::{Gpu, GpuSpec};
+use crate::agent::{gpu_uuid, peaks_cover};
+use crate::engine::{
+    AgentRun, Attribution, Bytes, DeviceAssignment, GpuUuid, NodeName, Reading, Time,
+};
+
+/// How an agent is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Loss {
+    /// It refuses, and ends the streams that it had.
+    Refused,
+    /// It says nothing any more.
+    Hung,
+}
+
+/// In which order samplings reach the reader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Delivery {
+    /// As they are made.
+    #[default]
+    InOrder,
+    /// Every second one is the one before it again.
+    Repeated,
+    /// Every third one is the one two before it.
+    OutOfOrder,
+}
+
+/// What is wrong with a simulated agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// It cannot be reached.
+    pub lost: Option<Loss>,
+    /// Its samplings are delivered that much after they were made.
+    pub late: Duration,
+    /// The order of delivery.
+    pub delivery: Delivery,
+    /// The first GPU shows more memory in use than it has.
+    pub has_impossible_numbers: bool,
+}
+
+/// Readings kept for [`Delivery`] to reach back to.
+const REMEMBERED: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Node {
+    name: NodeName,
+    run: AgentRun,
+    run_started: Time,
+    sampling: u64,
+    /// The last readings, newest last.
+    made: Vec<Reading>,
+    pub(super) attribution: Attribution,
+    pub(super) gpus: Vec<Gpu>,
+    pub(super) devices: Vec<DeviceAssignment>,
+    pub(super) faults: Faults,
+}
+
+impl Node {
+    pub(super) fn new(name: NodeName, specs: Vec<GpuSpec>, now: Time) -> Self {
+        let mut node = Self {
+            name,
+            run: new_run(),
+            run_started: now,
+            sampling: 0,
+            made: Vec::new(),
+            attribution: Attribution::Full,
+            gpus: Vec::new(),
+            devices: Vec::new(),
+            faults: Faults::default(),
+        };
+        node.set_gpus(specs, now);
+        node
+    }
+
+    /// Puts these GPUs in. One that stays what it was keeps its processes.
+    pub(super) fn set_gpus(&mut self, specs: Vec<GpuSpec>, now: Time) {
+        let mut old = std::mem::take(&mut self.gpus).into_iter();
+        for (spec, index) in specs.into_iter().zip(0..) {
+            let is_same =
+                |gpu: &Gpu| gpu.spec.total == spec.total && gpu.spec.reserved == spec.reserved;
+            let gpu = match old.next().filter(is_same) {
+                Some(kept) => kept.with_spec(spec),
+                None => Gpu::new(spec, index, gpu_uuid(self.name.as_str(), index), now),
+            };
+            self.gpus.push(gpu);
+        }
+    }
+
+    pub(super) fn gpu_mut(&mut self, uuid: &GpuUuid) -> Option<&mut Gpu> {
+        self.gpus.iter_mut().find(|gpu| gpu.uuid == *uuid)
+    }
+
+    /// Brings every GPU's peaks and truth up to now.
+    pub(super) fn observe(&mut self, now: Time) {
+        for gpu in &mut self.gpus {
+            gpu.observe(now);
+        }
+    }
+
+    /// The agent's process ends and another begins: a new run, whose peaks begin now.
+    pub(super) fn restart_agent(&mut self, now: Time) {
+        self.run = new_run();
+        self.run_started = now;
+        self.sampling = 0;
+        self.made.clear();
+        for gpu in &mut self.gpus {
+            gpu.forget_peaks(now);
+        }
+    }
+
+    /// Samples.
+    pub(super) fn sample(&mut self, now: Time, window: Duration) -> Reading {
+        self.sampling += 1;
+        let is_attributed = self.attribution == Attribution::Full;
+        let mut reading = Reading {
+            node: self.name.clone(),
+            agent: self.run.clone(),
+            sampling: self.sampling,
+            peaks_cover: peaks_cover(now.since(self.run_started), window),
+            attribution: self.attribution.clone(),
+            gpus: self.gpus.iter_mut().map(|gpu| gpu.reading(now, window, is_attributed)).collect(),
+            devices: self.devices.clone(),
+        };
+        if self.faults.has_impossible_numbers
+            && let Some(gpu) = reading.gpus.first_mut()
+        {
+            gpu.used = gpu.total + Bytes::gib(1);
+        }
+        reading
+    }
+
+    /// Samples, and delivers what the order of delivery says: the sampling or an earlier one.
+    pub(super) fn deliver(&mut self, now: Time, window: Duration) -> Reading {
+        let reading = self.sample(now, window);
+        let back = match self.faults.delivery {
+            Delivery::Repeated if self.sampling.is_multiple_of(2) => 1,
+            Delivery::OutOfOrder if self.sampling.is_multiple_of(3) => 2,
+            _ => 0,
+        };
+        self.made.push(reading);
+        let delivered = self.made[self.made.len().saturating_sub(back + 1)].clone();
+        if self.made.len() > REMEMBERED {
+            self.made.remove(0);
+        }
+        delivered
+    }
+
+    /// Removes the device book's entries of that pod.
+    pub(super) fn unassign(&mut self, namespace: &str, pod: &str) {
+        self.devices.retain(|device| &*device.namespace != namespace || &*device.pod != pod);
+    }
+
+    /// The extended resource of that GPU.
+    pub(super) fn resource(&self, uuid: &GpuUuid) -> Option<Arc<str>> {
+        let gpu = self.gpus.iter().find(|gpu| gpu.uuid == *uuid)?;
+        Some(Arc::clone(&gpu.spec.resource))
+    }
+}
+
+/// A run's name: random, since no two runs may share one.
+fn new_run() -> AgentRun {
+    AgentRun::from(format!("{:016x}", rand::random::<u64>()))
+}
