@@ -5,4 +5,8 @@
 //! pods, nodes, namespaces ──▶ facts ──▶ (the gate and its ledger) ──▶ Binding, fence, wake, event
 //! ```
 
+mod backoff;
+pub mod defaults;
+mod feed;
 pub mod pod;
+pub mod watch;

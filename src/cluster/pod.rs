@@ -51,6 +51,11 @@ pub fn facts(pod: &Pod, default_vram: Option<Bytes>) -> Option<PodFacts> {
 /// As [`facts`], in a namespace whose default may be an error: that of the pods which rely on it.
 #[must_use]
 pub fn facts_in(pod: &Pod, default_vram: &DefaultVram) -> Option<PodFacts> {
+    Some(with_default(facts_by_itself(pod)?, default_vram))
+}
+
+/// The facts that the pod tells of itself: what it leaves to a default is a whole GPU.
+pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
     let spec = pod.spec.as_ref()?;
     let nothing = BTreeMap::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(&nothing);
@@ -58,13 +63,38 @@ pub fn facts_in(pod: &Pod, default_vram: &DefaultVram) -> Option<PodFacts> {
     Some(PodFacts {
         id: id(pod),
         node: bound_to(spec),
-        ask: ask(&containers(spec), annotations, default_vram).transpose()?,
+        ask: request::read_ask(&containers(spec), annotations, None).transpose()?,
         decision: Decision::from_annotations(annotations),
         has_ended: has_ended(pod, spec),
         priority: spec.priority.unwrap_or(0),
         created_at: created.map_or(0, |time| time.0.as_second()),
         resource_version: Arc::from(pod.metadata.resource_version.as_deref().unwrap_or("")),
     })
+}
+
+/// Whether a default would change what the pod asks.
+pub(super) fn relies_on_default(facts: &PodFacts) -> bool {
+    let is_open = |ask: &GpuAsk| ask.all_shares().any(|share| share.vram == Vram::Exclusive);
+    facts.ask.as_ref().is_ok_and(is_open)
+}
+
+/// [`facts_by_itself`] where the default is known.
+pub(super) fn with_default(mut facts: PodFacts, default_vram: &DefaultVram) -> PodFacts {
+    if !relies_on_default(&facts) {
+        return facts;
+    }
+    match (default_vram, &mut facts.ask) {
+        (Err(bad), _) => facts.ask = Err(bad.clone()),
+        (Ok(Some(bytes)), Ok(ask)) => {
+            for share in ask.shares.iter_mut().chain(&mut ask.early) {
+                if share.vram == Vram::Exclusive {
+                    share.vram = Vram::Default(*bytes);
+                }
+            }
+        }
+        _ => {}
+    }
+    facts
 }
 
 /// How the API server and people name the pod.
@@ -88,21 +118,6 @@ pub fn asks_for_gpu(pod: &Pod) -> bool {
 
 fn bound_to(spec: &PodSpec) -> Option<NodeName> {
     spec.node_name.as_deref().filter(|name| !name.is_empty()).map(NodeName::from)
-}
-
-fn ask(
-    containers: &[ContainerFacts],
-    annotations: &BTreeMap<String, String>,
-    default_vram: &DefaultVram,
-) -> Result<Option<GpuAsk>, BadRequest> {
-    let default = default_vram.as_ref().ok().copied().flatten();
-    let ask = request::read_ask(containers, annotations, default)?;
-    let relies_on_default =
-        |ask: &GpuAsk| ask.all_shares().any(|share| share.vram == Vram::Exclusive);
-    match default_vram {
-        Err(bad) if ask.as_ref().is_some_and(relies_on_default) => Err(bad.clone()),
-        _ => Ok(ask),
-    }
 }
 
 fn containers(spec: &PodSpec) -> Vec<ContainerFacts> {

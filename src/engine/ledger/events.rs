@@ -60,6 +60,18 @@ impl Ledger {
         }
     }
 
+    /// A whole new list of nodes: those that it lacks are no longer in the cluster.
+    pub fn replace_nodes(&mut self, nodes: Vec<NodeFacts>, now: Time) {
+        let listed: std::collections::HashSet<_> = nodes.iter().map(|node| &node.name).collect();
+        let gone = self.node_names().filter(|name| !listed.contains(name)).cloned();
+        for name in gone.collect::<Vec<_>>() {
+            self.delete_node(&name);
+        }
+        for node in nodes {
+            self.apply_node(node, now);
+        }
+    }
+
     /// A pod with a GPU request was added or changed.
     pub fn apply_pod(&mut self, facts: PodFacts, now: Time) {
         let uid = facts.id.uid.clone();
