@@ -3,5 +3,6 @@
 pub mod agent;
 pub mod clock;
 pub mod cluster;
+pub mod demo;
 pub mod engine;
 pub mod readings;
