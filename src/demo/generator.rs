@@ -304,8 +304,7 @@ mod tests {
         let day = generate(1, DAY_PODS);
         let burst = bytes(BURST_GIB);
         for pod in &day.pods {
-            let starts =
-                pod.memory.windows(2).filter(|pair| pair[0] < burst && pair[1] >= burst);
+            let starts = pod.memory.windows(2).filter(|pair| pair[0] < burst && pair[1] >= burst);
             for pair in starts {
                 assert!(pair[0] < bytes(28.0), "{}: {} then {}", pod.name, pair[0], pair[1]);
             }

@@ -139,9 +139,8 @@ struct Row {
 impl Columns {
     fn find(header: &str) -> Result<Self, LineProblem> {
         let names: Vec<_> = fields(header.trim_start_matches('\u{feff}'));
-        let position = |name| {
-            names.iter().position(|field| *field == name).ok_or(LineProblem::NoColumn(name))
-        };
+        let position =
+            |name| names.iter().position(|field| *field == name).ok_or(LineProblem::NoColumn(name));
         Ok(Self {
             timestamp: position(TIMESTAMP)?,
             value: position(VALUE)?,
@@ -200,9 +199,7 @@ impl Rows {
         for (name, rows) in self.pods {
             pods.push(pod(name, &rows, origin).map_err(Some)?);
         }
-        pods.sort_by(|one, other| {
-            (one.arrives, &one.name).cmp(&(other.arrives, &other.name))
-        });
+        pods.sort_by(|one, other| (one.arrives, &one.name).cmp(&(other.arrives, &other.name)));
         let ends = pods.iter().map(|pod| pod.arrives + pod.memory.len());
         Ok(Workload { source, ticks: ends.max().unwrap_or(0), pods })
     }
@@ -224,8 +221,13 @@ fn pod(
         }
     }
     let arrives = by_tick.keys().next().copied().unwrap_or(0);
-    let mut pod =
-        WorkloadPod { name, arrives, memory: Vec::new(), not_reported: Vec::new(), fills_device: false };
+    let mut pod = WorkloadPod {
+        name,
+        arrives,
+        memory: Vec::new(),
+        not_reported: Vec::new(),
+        fills_device: false,
+    };
     for (tick, memory) in by_tick {
         while pod.memory.len() < tick - arrives {
             pod.not_reported.push(pod.memory.len());
