@@ -2,11 +2,32 @@
 //! decides becomes writes.
 //!
 //! ```text
-//! pods, nodes, namespaces ──▶ facts ──▶ (the gate and its ledger) ──▶ Binding, fence, wake, event
+//! pods, nodes, namespaces ──▶ feed ──▶ ClusterEvents (the gate and its ledger)
+//!                                           │
+//! API server ◀── bind, fence, wake, events ◀┘ ClusterWriter
 //! ```
+//!
+//! [`start()`] puts them in their order: fence, list, watch. [`defaults`] is shared by everyone
+//! who reads pods.
 
 mod backoff;
+mod bind;
+mod client;
 pub mod defaults;
+mod events;
 mod feed;
+mod fence;
+mod identity;
 pub mod pod;
+mod start;
+mod wake;
 pub mod watch;
+pub mod write;
+
+pub use client::{ConnectError, connect};
+pub use defaults::NamespaceDefaults;
+pub use identity::{FENCE_ANNOTATION, FENCE_LABEL, Identity};
+pub use start::start;
+pub use wake::WAKE_ANNOTATION;
+pub use watch::{ClusterEvents, WatchesEnded, Watching};
+pub use write::{KubeWriter, WriteCounts};

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod cluster;
 pub mod demo;
 pub mod engine;
+pub mod extender;
 pub mod readings;

@@ -14,6 +14,8 @@ pub struct Admission {
     pub pod: PodRef,
     /// Its `metadata.resourceVersion` as the ledger knows it: the Binding's precondition.
     pub resource_version: std::sync::Arc<str>,
+    /// What it asked when room was found for it; `None` where nothing was decided about it.
+    pub ask: Option<GpuAsk>,
     /// What to write on it in the same write as the Binding.
     pub annotations: Vec<(String, String)>,
     /// Where the pod was held before.
@@ -175,6 +177,7 @@ impl Ledger {
         Admission {
             pod: facts.id.clone(),
             resource_version: facts.resource_version.clone(),
+            ask: Some(ask.clone()),
             annotations: annotations(placement),
             hold,
         }

@@ -1,0 +1,205 @@
+//! Events on waiting pods: where each came nearest to fitting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::bind::within;
+use super::identity::Identity;
+use super::wake::{Tally, WriteCounts, work_off};
+use crate::engine::{PodRef, PodUid};
+
+const CONTROLLER: &str = "filmgate.dev/filmgate";
+const REASON: &str = "WaitingForGPU";
+const ACTION: &str = "Scheduling";
+/// Events that may wait for the API server, one at a time: they must not delay Bindings.
+const QUEUE_LENGTH: usize = 256;
+const TRY_LIMIT: Duration = Duration::from_secs(2);
+/// A pod's events are at least this far apart.
+const LEAST_INTERVAL: Duration = Duration::from_secs(60);
+/// Pods whose last event is remembered.
+const REMEMBERED_PODS: usize = 4096;
+/// The API server takes notes of up to 1,024 bytes.
+const LONGEST_NOTE: usize = 1024;
+/// Names have up to 253 characters, 33 of which tell a pod's events apart.
+const LONGEST_NAME: usize = 220;
+/// What follows this in a message changes with every look and says nothing new.
+const AGE: &str = "; read ";
+
+/// Decides which messages are worth an event: the first of a pod at once, then one a minute, and
+/// only one that says something new.
+#[derive(Debug, Default)]
+struct Limiter(HashMap<PodUid, (Instant, String)>);
+
+impl Limiter {
+    fn allows(&mut self, pod: &PodUid, message: &str, now: Instant) -> bool {
+        let (news, _age) = message.rsplit_once(AGE).unwrap_or((message, ""));
+        let is_due = |at: &Instant| now.saturating_duration_since(*at) >= LEAST_INTERVAL;
+        if let Some((at, last)) = self.0.get_mut(pod) {
+            let is_allowed = is_due(at) && last != news;
+            if is_allowed {
+                (*at, *last) = (now, news.to_owned());
+            }
+            return is_allowed;
+        }
+        if self.0.len() >= REMEMBERED_PODS {
+            self.0.retain(|_, (at, _)| !is_due(at));
+        }
+        let has_room = self.0.len() < REMEMBERED_PODS;
+        if has_room {
+            self.0.insert(pod.clone(), (now, news.to_owned()));
+        }
+        has_room
+    }
+}
+
+#[derive(Debug)]
+struct Report {
+    pod: PodRef,
+    message: String,
+}
+
+/// The queue's near end.
+#[derive(Debug)]
+pub(super) struct Reports {
+    queue: mpsc::Sender<Report>,
+    limiter: Mutex<Limiter>,
+    tally: Arc<Tally>,
+}
+
+impl Reports {
+    /// The queue, and its worker in a task of its own that ends with the queue.
+    pub(super) fn start(client: Client, identity: Arc<Identity>) -> Self {
+        let (sender, queue) = mpsc::channel(QUEUE_LENGTH);
+        let tally = Arc::new(Tally::default());
+        let kept = tally.clone();
+        tokio::spawn(async move {
+            work_off(queue, 1, |report| send(&client, &identity, &kept, report)).await;
+        });
+        Self { queue: sender, limiter: Mutex::default(), tally }
+    }
+
+    pub(super) fn push(&self, pod: &PodRef, message: String) {
+        // Room first: a message that is dropped must not count as said.
+        let Ok(place) = self.queue.try_reserve() else {
+            self.tally.drop_one();
+            return;
+        };
+        if self.limiter.lock().allows(&pod.uid, &message, Instant::now()) {
+            place.send(Report { pod: pod.clone(), message });
+        }
+    }
+
+    pub(super) fn counts(&self) -> WriteCounts {
+        self.tally.counts()
+    }
+}
+
+async fn send(client: &Client, identity: &Identity, tally: &Tally, report: Report) {
+    let events: Api<Event> = Api::namespaced(client.clone(), &report.pod.namespace);
+    let event = event(&report, identity, Timestamp::now());
+    let sent = within(TRY_LIMIT, events.create(&PostParams::default(), &event)).await;
+    tally.note(&sent);
+    if let Err(failure) = sent {
+        tracing::debug!(pod = %report.pod, %failure, "event not written");
+    }
+}
+
+fn event(report: &Report, identity: &Identity, now: Timestamp) -> Event {
+    let Report { pod, message } = report;
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:x}", cut(&pod.name, LONGEST_NAME), now.as_nanosecond())),
+            namespace: Some(pod.namespace.to_string()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        type_: Some("Warning".to_owned()),
+        reason: Some(REASON.to_owned()),
+        action: Some(ACTION.to_owned()),
+        note: Some(cut(message, LONGEST_NOTE).to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(pod.namespace.to_string()),
+            name: Some(pod.name.to_string()),
+            uid: Some(pod.uid.to_string()),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(cut(identity.holder(), 128).to_owned()),
+        ..Event::default()
+    }
+}
+
+/// The longest start of the text with so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "asked 12 GiB; most free: 9.2; read 0.4 s ago";
+    const OLDER: &str = "asked 12 GiB; most free: 9.2; read 7.0 s ago";
+    const OTHER: &str = "asked 12 GiB; most free: 8.0; read 0.4 s ago";
+
+    fn report(name: &str, message: &str) -> Report {
+        let pod = PodRef { namespace: "art".into(), name: name.into(), uid: "u1".into() };
+        Report { pod, message: message.to_owned() }
+    }
+
+    #[test]
+    fn the_first_message_goes_out_at_once_and_the_next_after_a_minute_if_it_is_news() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let pod = PodUid::from("u1");
+        assert!(limiter.allows(&pod, FIRST, start));
+        assert!(!limiter.allows(&pod, OTHER, start + LEAST_INTERVAL / 2));
+        assert!(!limiter.allows(&pod, OLDER, start + LEAST_INTERVAL));
+        assert!(limiter.allows(&pod, OTHER, start + LEAST_INTERVAL));
+        assert!(!limiter.allows(&pod, FIRST, start + LEAST_INTERVAL * 3 / 2));
+        assert!(limiter.allows(&"u2".into(), FIRST, start));
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_pods() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let pod = |number: usize| PodUid::from(format!("u{number}"));
+        for number in 0..REMEMBERED_PODS {
+            assert!(limiter.allows(&pod(number), FIRST, start));
+        }
+        assert!(!limiter.allows(&"late".into(), FIRST, start));
+        assert!(limiter.allows(&"late".into(), FIRST, start + LEAST_INTERVAL));
+        assert_eq!(limiter.0.len(), 1);
+    }
+
+    #[test]
+    fn an_event_keeps_to_the_api_servers_limits() {
+        let report = report(&"p".repeat(253), &"é".repeat(1000));
+        let event = event(&report, &Identity::new("h".repeat(200)), Timestamp::now());
+        assert!(event.metadata.name.unwrap().len() <= 253);
+        assert!(event.note.unwrap().len() <= LONGEST_NOTE);
+        assert_eq!(event.reporting_instance.unwrap().len(), 128);
+    }
+
+    #[test]
+    fn an_event_names_its_pod_by_uid() {
+        let event = event(&report("comfy", FIRST), &Identity::new("gate-0"), Timestamp::now());
+        let pod = event.regarding.unwrap();
+        let name = (pod.kind.as_deref(), pod.name.as_deref(), pod.uid.as_deref());
+        assert_eq!(name, (Some("Pod"), Some("comfy"), Some("u1")));
+        assert_eq!(event.note.as_deref(), Some(FIRST));
+        assert_eq!(event.type_.as_deref(), Some("Warning"));
+    }
+}

@@ -1,0 +1,108 @@
+//! [`ClusterWriter`] by the API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+
+use super::bind::{Binding, within};
+use super::defaults::NamespaceDefaults;
+use super::events::Reports;
+use super::fence;
+use super::identity::Identity;
+use super::wake::Wakes;
+pub use super::wake::WriteCounts;
+use crate::engine::{Admission, NodeName, PodFacts, PodRef};
+use crate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome};
+
+const GET_LIMIT: Duration = Duration::from_secs(2);
+
+/// Writes to the API server. Bindings and fences go out as they are asked for; wakes and events
+/// wait in bounded queues, each with a worker of its own, so that they never hold up a Binding.
+pub struct KubeWriter {
+    client: Client,
+    identity: Arc<Identity>,
+    defaults: Arc<NamespaceDefaults>,
+    wakes: Wakes,
+    reports: Reports,
+}
+
+impl KubeWriter {
+    /// A writer and its two workers, which end with it. Needs a Tokio runtime.
+    #[must_use]
+    pub fn start(
+        client: Client,
+        identity: Arc<Identity>,
+        defaults: Arc<NamespaceDefaults>,
+    ) -> Self {
+        let wakes = Wakes::start(client.clone(), identity.clone());
+        let reports = Reports::start(client.clone(), identity.clone());
+        Self { client, identity, defaults, wakes, reports }
+    }
+
+    /// Fences every unbound pod that asks for a GPU, and returns their number when each has
+    /// answered: afterwards no Binding of an earlier process can commit.
+    pub async fn fence_unbound(&self) -> usize {
+        fence::fence_unbound(&self.client, &self.identity).await
+    }
+
+    /// What became of wakes.
+    #[must_use]
+    pub fn wake_counts(&self) -> WriteCounts {
+        self.wakes.counts()
+    }
+
+    /// What became of events.
+    #[must_use]
+    pub fn event_counts(&self) -> WriteCounts {
+        self.reports.counts()
+    }
+
+    async fn fence_one(&self, pod: &PodRef) -> FenceOutcome {
+        let fenced = fence::fence(&self.client, &self.identity, pod).await;
+        match fenced.and_then(|pod| self.defaults.facts(&pod)) {
+            Some(facts) if facts.node.is_some() => FenceOutcome::Bound(facts),
+            Some(facts) => FenceOutcome::Unbound(facts),
+            None => FenceOutcome::Gone,
+        }
+    }
+
+    async fn read(&self, pod: &PodRef) -> Result<Option<PodFacts>, String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let read = within(GET_LIMIT, pods.get_opt(&pod.name)).await;
+        let read = read.map_err(|failure| failure.to_string())?;
+        Ok(read.and_then(|pod| self.defaults.facts(&pod)))
+    }
+}
+
+impl ClusterWriter for KubeWriter {
+    fn bind<'a>(
+        &'a self,
+        admission: &'a Admission,
+        node: &'a NodeName,
+        deadline: Duration,
+    ) -> BoxFuture<'a, BindOutcome> {
+        let (client, identity, defaults) = (&self.client, &*self.identity, &*self.defaults);
+        let binding = Binding { client, identity, defaults, admission, node };
+        async move { binding.post_within(deadline).await }.boxed()
+    }
+
+    fn fence<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, FenceOutcome> {
+        self.fence_one(pod).boxed()
+    }
+
+    fn get<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, Result<Option<PodFacts>, String>> {
+        self.read(pod).boxed()
+    }
+
+    fn wake(&self, pod: &PodRef) {
+        self.wakes.push(pod);
+    }
+
+    fn report_refusal(&self, pod: &PodRef, message: String) {
+        self.reports.push(pod, message);
+    }
+}
