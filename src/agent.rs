@@ -1,7 +1,8 @@
 //! The node agent: what samples GPUs, behind [`crate::readings::server::Sampler`].
 //!
-//! [`simulated`] stands in for NVML, the kubelet and the processes of a whole fleet. A backend that
-//! samples real GPUs through NVML goes beside it and shares [`peaks`].
+//! [`simulated`] stands in for NVML, the kubelet and the processes of a whole fleet; [`scenario`]
+//! is the file that drives it. A backend that samples real GPUs through NVML goes beside them and
+//! shares [`peaks`].
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::engine::GpuUuid;
 
 pub mod curve;
 pub mod peaks;
+pub mod scenario;
 pub mod simulated;
 
 /// How far back peaks reach, in steps of [`COVER_STEP`]: rounded down, so never more than is true.

@@ -1,6 +1,7 @@
 //! filmgate.
 
 pub mod agent;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod demo;

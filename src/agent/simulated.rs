@@ -4,24 +4,22 @@
 //! agent) and the [`Sampler`] that serves the outcome as readings, over the very server that real
 //! agents use. It also keeps the [`Truth`] that no reading can show: memory beyond what a GPU has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use self::gpu::Gpu;
 pub use self::gpu::{GpuSpec, Truth};
 use self::node::Node;
 pub use self::node::{Delivery, Faults, Loss};
-use super::curve::Amount;
+pub(super) use self::node::{GpuPlan, NodePlan};
 use crate::clock::Clock;
-use crate::engine::{
-    Attribution, Bytes, DeviceAssignment, GpuUuid, Health, NodeName, PodRef, PodUid, Reading,
-};
+use crate::engine::{Bytes, GpuUuid, NodeName, PodUid, Reading};
 
 mod gpu;
+mod moves;
 mod node;
 mod sampler;
 
@@ -60,6 +58,12 @@ struct NodeCell {
     movement: watch::Sender<()>,
 }
 
+impl NodeCell {
+    fn new(node: Node) -> Self {
+        Self { node: Mutex::new(node), movement: watch::Sender::new(()) }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
@@ -96,9 +100,37 @@ impl SimulatedFleet {
             return;
         }
         let name = NodeName::from(name);
-        let node = Mutex::new(Node::new(name.clone(), gpus, now));
-        let cell = NodeCell { node, movement: watch::Sender::new(()) };
+        let cell = NodeCell::new(Node::new(name.clone(), gpus, now));
         self.0.nodes.write().insert(name, Arc::new(cell));
+    }
+
+    /// Makes the fleet what the plans say, and nothing else. Each node changes in one step.
+    pub(super) fn become_exactly(&self, plans: Vec<NodePlan>) {
+        let wanted: HashSet<_> = plans.iter().map(|plan| NodeName::from(&plan.name)).collect();
+        for name in self.node_names().iter().filter(|name| !wanted.contains(*name)) {
+            self.remove_node(name.as_str());
+        }
+        for plan in plans {
+            self.put_node(plan);
+        }
+    }
+
+    fn put_node(&self, plan: NodePlan) {
+        let now = self.0.clock.now();
+        let name = NodeName::from(&plan.name);
+        let cell = {
+            let mut nodes = self.0.nodes.write();
+            let new = || Arc::new(NodeCell::new(Node::new(name.clone(), Vec::new(), now)));
+            let cell = nodes.entry(name.clone()).or_insert_with(new);
+            // Before anyone can find a new node: it must not be sampled without its GPUs.
+            let mut node = cell.node.lock();
+            node.observe(now);
+            node.become_exactly(plan, now);
+            node.observe(now);
+            drop(node);
+            Arc::clone(cell)
+        };
+        cell.movement.send_replace(());
     }
 
     /// Takes a node out: its streams end, and it is unknown from then on.
@@ -123,206 +155,6 @@ impl SimulatedFleet {
         let cell = self.cell(node)?;
         let node = cell.node.lock();
         Ok(node.gpus.iter().map(|gpu| gpu.uuid.clone()).collect())
-    }
-
-    /// Processes that belong to no pod hold `bytes` on that GPU, in place of earlier ones.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn set_foreign(&self, node: &str, gpu: &GpuUuid, bytes: Bytes) -> Result<(), FleetError> {
-        self.set_foreign_amounts(node, gpu, vec![Amount::Fixed(bytes)])
-    }
-
-    /// The same with one amount per process.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn set_foreign_amounts(
-        &self,
-        node: &str,
-        gpu: &GpuUuid,
-        amounts: Vec<Amount>,
-    ) -> Result<(), FleetError> {
-        self.change_gpu(node, gpu, |gpu| {
-            gpu.foreign = amounts;
-            Ok(())
-        })
-    }
-
-    /// A pod's process on that GPU holds `bytes` from now on. A pod with several GPUs is started on
-    /// each.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn start_pod(
-        &self,
-        node: &str,
-        gpu: &GpuUuid,
-        pod: &PodRef,
-        bytes: Bytes,
-    ) -> Result<(), FleetError> {
-        self.start_pod_with(node, gpu, pod, Amount::Fixed(bytes))
-    }
-
-    /// The same by a curve.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn start_pod_with(
-        &self,
-        node: &str,
-        gpu: &GpuUuid,
-        pod: &PodRef,
-        amount: Amount,
-    ) -> Result<(), FleetError> {
-        self.change_gpu(node, gpu, |gpu| {
-            gpu.put_pod(pod, amount);
-            Ok(())
-        })
-    }
-
-    /// The pod's process on that GPU holds `bytes` from now on.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU, or the pod has no process there.
-    pub fn set_pod_memory(
-        &self,
-        node: &str,
-        gpu: &GpuUuid,
-        pod: &PodUid,
-        bytes: Bytes,
-    ) -> Result<(), FleetError> {
-        self.change_gpu(node, gpu, |gpu| match gpu.pods.get_mut(pod) {
-            Some(held) => {
-                held.set(Amount::Fixed(bytes));
-                Ok(())
-            }
-            None => Err(FleetError::UnknownPod {
-                node: node.into(),
-                gpu: gpu.uuid.clone(),
-                pod: pod.clone(),
-            }),
-        })
-    }
-
-    /// Ends the pod's processes on all of the node's GPUs. Its entries in the device book stay
-    /// until [`Self::unassign_devices`]. A pod without processes is no error.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn stop_pod(&self, node: &str, pod: &PodUid) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            for gpu in &mut node.gpus {
-                gpu.pods.remove(pod);
-            }
-            Ok(())
-        })
-    }
-
-    /// The kubelet gives a replica of that GPU to a container. As with the real PodResources the
-    /// entry names the pod without its UID; [`Self::assign`] enters anything.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn assign_device(
-        &self,
-        node: &str,
-        gpu: &GpuUuid,
-        pod: &PodRef,
-        container: &str,
-    ) -> Result<(), FleetError> {
-        self.change(node, |state| {
-            let unknown = || FleetError::UnknownGpu { node: node.into(), gpu: gpu.clone() };
-            let resource = state.resource(gpu).ok_or_else(unknown)?;
-            state.devices.push(DeviceAssignment {
-                namespace: Arc::clone(&pod.namespace),
-                pod: Arc::clone(&pod.name),
-                uid: None,
-                container: Arc::from(container),
-                resource,
-                gpu: gpu.clone(),
-            });
-            Ok(())
-        })
-    }
-
-    /// Enters a device into the kubelet's book, unchecked.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn assign(&self, node: &str, device: DeviceAssignment) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            node.devices.push(device);
-            Ok(())
-        })
-    }
-
-    /// The kubelet takes the pod's devices back.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn unassign_devices(&self, node: &str, pod: &PodRef) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            node.unassign(&pod.namespace, &pod.name);
-            Ok(())
-        })
-    }
-
-    /// The GPU falls ill or recovers.
-    ///
-    /// # Errors
-    /// When there is no such node or GPU.
-    pub fn set_health(&self, node: &str, gpu: &GpuUuid, health: Health) -> Result<(), FleetError> {
-        self.change_gpu(node, gpu, |gpu| {
-            gpu.health = health;
-            Ok(())
-        })
-    }
-
-    /// Whether the node can tell memory apart by pod.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn set_attribution(&self, node: &str, attribution: Attribution) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            node.attribution = attribution;
-            Ok(())
-        })
-    }
-
-    /// The agent is lost (it refuses, its streams end) or back.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn set_lost(&self, node: &str, is_lost: bool) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            node.faults.lost = is_lost.then_some(Loss::Refused);
-            Ok(())
-        })
-    }
-
-    /// All that is wrong with the agent, in place of what was.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn set_faults(&self, node: &str, faults: Faults) -> Result<(), FleetError> {
-        self.change(node, |node| {
-            node.faults = faults;
-            Ok(())
-        })
-    }
-
-    /// The agent's process ends and begins anew: another run, samplings from 1, peaks from now.
-    /// Its streams stay; a process that serves many nodes cannot end for one.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn restart_agent(&self, node: &str) -> Result<(), FleetError> {
-        let now = self.0.clock.now();
-        self.change(node, |node| {
-            node.restart_agent(now);
-            Ok(())
-        })
     }
 
     /// What is true of a GPU now.
@@ -382,18 +214,6 @@ impl SimulatedFleet {
         };
         cell.movement.send_replace(());
         changed
-    }
-
-    fn change_gpu(
-        &self,
-        node: &str,
-        uuid: &GpuUuid,
-        change: impl FnOnce(&mut Gpu) -> Result<(), FleetError>,
-    ) -> Result<(), FleetError> {
-        self.change(node, |state| match state.gpu_mut(uuid) {
-            Some(gpu) => change(gpu),
-            None => Err(FleetError::UnknownGpu { node: node.into(), gpu: uuid.clone() }),
-        })
     }
 }
 

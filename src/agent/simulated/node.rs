@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gpu::{Gpu, GpuSpec};
+use crate::agent::curve::Amount;
 use crate::agent::{gpu_uuid, peaks_cover};
 use crate::engine::{
-    AgentRun, Attribution, Bytes, DeviceAssignment, GpuUuid, NodeName, Reading, Time,
+    AgentRun, Attribution, Bytes, DeviceAssignment, GpuUuid, Health, NodeName, PodRef, Reading,
+    Time,
 };
 
 /// How an agent is lost.
@@ -43,6 +45,25 @@ pub struct Faults {
     pub delivery: Delivery,
     /// The first GPU shows more memory in use than it has.
     pub has_impossible_numbers: bool,
+}
+
+/// What a node is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::agent) struct NodePlan {
+    pub(in crate::agent) name: String,
+    pub(in crate::agent) attribution: Attribution,
+    pub(in crate::agent) gpus: Vec<GpuPlan>,
+    pub(in crate::agent) devices: Vec<DeviceAssignment>,
+    pub(in crate::agent) faults: Faults,
+}
+
+/// What a GPU is to be, and all that runs on it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::agent) struct GpuPlan {
+    pub(in crate::agent) spec: GpuSpec,
+    pub(in crate::agent) health: Health,
+    pub(in crate::agent) foreign: Vec<Amount>,
+    pub(in crate::agent) pods: Vec<(PodRef, Amount)>,
 }
 
 /// Readings kept for [`Delivery`] to reach back to.
@@ -90,6 +111,22 @@ impl Node {
                 None => Gpu::new(spec, index, gpu_uuid(self.name.as_str(), index), now),
             };
             self.gpus.push(gpu);
+        }
+    }
+
+    /// Becomes what the plan says. Pods that stay keep their peaks.
+    pub(super) fn become_exactly(&mut self, plan: NodePlan, now: Time) {
+        self.attribution = plan.attribution;
+        self.devices = plan.devices;
+        self.faults = plan.faults;
+        self.set_gpus(plan.gpus.iter().map(|gpu| gpu.spec.clone()).collect(), now);
+        for (gpu, plan) in self.gpus.iter_mut().zip(plan.gpus) {
+            gpu.health = plan.health;
+            gpu.foreign = plan.foreign;
+            gpu.pods.retain(|uid, _| plan.pods.iter().any(|(pod, _)| pod.uid == *uid));
+            for (pod, amount) in plan.pods {
+                gpu.put_pod(&pod, amount);
+            }
         }
     }
 

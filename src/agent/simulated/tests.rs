@@ -1,5 +1,6 @@
 use super::*;
 use crate::clock::ManualClock;
+use crate::engine::{Attribution, PodRef};
 
 fn pod(name: &str) -> PodRef {
     PodRef { namespace: "studio".into(), name: name.into(), uid: format!("uid-{name}").into() }

@@ -1,0 +1,32 @@
+//! The command line: what each subcommand takes. No logic lives here.
+
+use clap::{Parser, Subcommand};
+
+pub mod agent;
+pub mod shutdown;
+
+/// GPU sharing made safe on Kubernetes, by measured VRAM.
+#[derive(Debug, Parser)]
+#[command(name = "filmgate", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sample this node's GPUs and serve the readings.
+    Agent(agent::Args),
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever ends the command, in words for the user.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Agent(args) => agent::run(args).await,
+    }
+}

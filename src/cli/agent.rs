@@ -1,0 +1,109 @@
+//! `filmgate agent`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+
+use super::shutdown;
+use crate::agent::scenario::ScenarioFile;
+use crate::agent::simulated::SimulatedFleet;
+use crate::clock::Clock;
+use crate::engine::Bytes;
+use crate::readings::server::{Pace, bind, router, serve};
+
+/// What samples the GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The GPUs of this machine, through NVML.
+    Nvml,
+    /// Nodes out of a scenario file.
+    Simulated,
+}
+
+/// Flags of `filmgate agent`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What samples the GPUs
+    #[arg(long, env = "FILMGATE_AGENT_BACKEND", value_enum, default_value_t = Backend::Nvml)]
+    backend: Backend,
+    /// The simulated nodes (see config/scenario-example.yaml); read again whenever it changes
+    #[arg(long, env = "FILMGATE_AGENT_SCENARIO", value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Address of the readings
+    #[arg(
+        long,
+        env = "FILMGATE_AGENT_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9112"
+    )]
+    listen: SocketAddr,
+    /// Serve plain HTTP without authentication on an address that other machines reach
+    #[arg(long, env = "FILMGATE_AGENT_ALLOW_PLAIN_NON_LOOPBACK")]
+    allow_plain_non_loopback: bool,
+    /// Time between two samplings that nobody asked for
+    #[arg(long, env = "FILMGATE_AGENT_INTERVAL", value_parser = interval, default_value = "1s")]
+    interval: Duration,
+    /// Movement of memory that is pushed before the interval is over
+    #[arg(long, env = "FILMGATE_AGENT_PUSH_THRESHOLD", value_parser = quantity, default_value = "64Mi")]
+    push_threshold: Bytes,
+    /// How far back the peaks of pods reach; the extender's peakWindow must be the same
+    #[arg(long, env = "FILMGATE_AGENT_PEAK_WINDOW", value_parser = duration, default_value = "10m")]
+    peak_window: Duration,
+}
+
+/// Least time between samplings: NVML needs a millisecond or two per GPU.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    let positive =
+        parsed.and_then(|span| Duration::try_from(span).ok()).filter(|span| !span.is_zero());
+    positive.ok_or_else(|| "write a duration above zero such as 10m, 1s or 500ms".into())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let span = duration(text)?;
+    if span < SHORTEST_INTERVAL { Err("write 10ms or more".into()) } else { Ok(span) }
+}
+
+fn quantity(text: &str) -> Result<Bytes, String> {
+    Bytes::parse_quantity(text).map_err(|error| format!("{error}; write for example 64Mi"))
+}
+
+/// Samples and serves until SIGTERM.
+///
+/// # Errors
+/// When the backend, the scenario or the address cannot be had.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal().context("cannot catch SIGTERM")?;
+    let fleet = match args.backend {
+        Backend::Nvml => bail!(
+            "--backend nvml is not in this build yet: use --backend simulated --scenario FILE"
+        ),
+        Backend::Simulated => simulated(&args).await?,
+    };
+    let listener = bind(args.listen, args.allow_plain_non_loopback).await?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let pace = Pace { interval: args.interval, push_threshold: args.push_threshold };
+    let router = router(Arc::new(fleet), pace, shutdown.clone());
+    // For people and scripts that gave port 0; nobody need read it.
+    drop(writeln!(std::io::stdout(), "listening on http://{address}"));
+    tracing::info!(%address, backend = ?args.backend, "agent serves readings");
+    serve(listener, router, shutdown).await.context("the listener failed")
+}
+
+async fn simulated(args: &Args) -> anyhow::Result<SimulatedFleet> {
+    let Some(path) = &args.scenario else {
+        bail!("--backend simulated needs --scenario FILE; config/scenario-example.yaml is one");
+    };
+    let clock = Clock::monotonic();
+    let fleet = SimulatedFleet::with_peak_window(clock.clone(), args.peak_window);
+    let file = ScenarioFile::open(path, fleet.clone(), clock).await?;
+    tokio::spawn(file.follow(args.interval));
+    Ok(fleet)
+}
