@@ -23,7 +23,7 @@ pub struct NodeFacts {
 pub enum Arrival {
     /// It is the node's newest.
     Taken,
-    /// It came late or twice: nothing changed.
+    /// It came late or twice: nothing changed but what an answer to a question proves.
     Outdated,
     /// Its figures cannot be true: the node is refused until a better one comes.
     Impossible(ImpossibleReading),
@@ -146,6 +146,14 @@ impl Ledger {
         let index = self.intern(&reading.node.clone());
         let node = &mut self.nodes[index];
         if node.is_outdated(&reading.agent, reading.sampling) {
+            let is_same_run = node.is_of_run(&reading.agent);
+            if let Some(began_after) = began_after.filter(|_| is_same_run) {
+                // The stream was faster than the answer. The reading that we have was sampled no
+                // earlier, so it proves the same; without this, streams that are always faster
+                // would keep a gone pod charged for ever.
+                self.take_evidence(index, began_after);
+                self.refresh(index, received_at);
+            }
             return Arrival::Outdated;
         }
         if let Err(impossible) = reading.validate() {
@@ -282,5 +290,81 @@ impl Ledger {
             self.claim_at.remove(&pod.uid);
         }
         !over.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::reading::{Attribution, GpuReading, Health};
+    use crate::engine::{Bytes, Decision, GpuAsk, Policy, Vram};
+
+    const LATER: Time = Time::from_secs(20);
+
+    fn reading(run: &str, sampling: u64) -> Arc<Reading> {
+        let gpu = GpuReading {
+            index: 0,
+            uuid: "GPU-0".into(),
+            model: "test".into(),
+            resource: "nvidia.com/gpu".into(),
+            replicas: 1,
+            total: Bytes::gib(24),
+            used: Bytes::ZERO,
+            reserved: Bytes::ZERO,
+            utilization_ratio: None,
+            temperature_celsius: None,
+            health: Health::Healthy,
+            pods: Vec::new(),
+        };
+        Arc::new(Reading {
+            node: "n0".into(),
+            agent: run.into(),
+            sampling,
+            peaks_cover: Duration::from_secs(600),
+            attribution: Attribution::Full,
+            gpus: vec![gpu],
+            devices: Vec::new(),
+        })
+    }
+
+    /// A pod ended at 20 s; sampling 2 came by the stream, without a question, after that.
+    fn ledger_with_an_ended_pod() -> Ledger {
+        let mut ledger = Ledger::new(Policy::default());
+        let node = NodeFacts { name: "n0".into(), uid: "node".into(), is_mps: false };
+        ledger.apply_node(node, Time::ZERO);
+        ledger.apply_reading(reading("run", 1), Time::ZERO, None);
+        let pod = PodFacts {
+            id: PodRef { namespace: "ns".into(), name: "pod".into(), uid: "uid".into() },
+            node: Some("n0".into()),
+            ask: Ok(GpuAsk::steered(1, Vram::Declared(Bytes::gib(12)))),
+            decision: Some(Decision { charged: vec![("GPU-0".into(), Bytes::gib(12))] }),
+            has_ended: true,
+            priority: 0,
+            created_at: 0,
+            resource_version: "1".into(),
+        };
+        ledger.delete_pod(&"uid".into(), Some(pod), LATER);
+        ledger.apply_reading(reading("run", 2), LATER, None);
+        assert_eq!(ledger.claims().count(), 1, "a reading that answers nothing proves nothing");
+        ledger
+    }
+
+    #[test]
+    fn an_answer_that_the_stream_overtook_still_ends_a_gone_pods_charge() {
+        let mut ledger = ledger_with_an_ended_pod();
+        assert_eq!(ledger.apply_reading(reading("run", 2), LATER, Some(LATER)), Arrival::Outdated);
+        assert_eq!(ledger.claims().count(), 0);
+    }
+
+    #[test]
+    fn an_answer_proves_nothing_about_what_came_after_its_question_or_by_another_run() {
+        let mut ledger = ledger_with_an_ended_pod();
+        ledger.apply_reading(reading("run", 2), LATER, Some(Time::from_secs(19)));
+        assert_eq!(ledger.claims().count(), 1);
+        ledger.apply_reading(reading("next run", 1), LATER, None);
+        ledger.apply_reading(reading("run", 3), LATER, Some(LATER));
+        assert_eq!(ledger.claims().count(), 1);
     }
 }

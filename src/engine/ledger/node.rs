@@ -128,6 +128,11 @@ impl Node {
             .is_some_and(|last| last.agent == *run && sampling <= self.newest_sampling)
     }
 
+    /// Whether the last reading comes from that run of the agent.
+    pub(super) fn is_of_run(&self, run: &AgentRun) -> bool {
+        self.reading.as_ref().is_some_and(|last| last.agent == *run)
+    }
+
     /// Takes a newer reading; the run that it replaces has ended.
     pub(super) fn take_reading(&mut self, reading: Arc<Reading>, read_at: Time) {
         if let Some(last) = &self.reading
