@@ -11,7 +11,6 @@
 //! reading and the claims: there are no counters to drift.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::claim::{Claim, ClaimState};
 use super::ledger::Policy;
@@ -25,6 +24,8 @@ pub struct NodeView {
     pub gpus: Vec<GpuState>,
     /// Where a bound pod's devices are is not known yet, so the plugin's next choice is not either.
     pub is_placing: bool,
+    /// A pod is on its way to a GPU that was predicted: nobody may take a device before it.
+    pub is_predicted: bool,
     /// Until when the view holds: the end of the first hold in it.
     pub valid_until: Option<Time>,
 }
@@ -63,6 +64,8 @@ pub struct GpuState {
     pub replicas: u32,
     /// Replicas that the kubelet's book gives to containers.
     pub assigned: u32,
+    /// Those of them whose pods are gone, or nobody knows: they may be free by now.
+    pub vacating: u32,
     /// Part of the time in which a kernel ran; 0 where unknown.
     pub utilization_ratio: f64,
 }
@@ -106,7 +109,10 @@ pub fn view(
             ClaimState::Held { until } => {
                 view.valid_until = Some(view.valid_until.map_or(until, |first| first.min(until)));
             }
-            _ => view.is_placing |= claim.is_placing(reading),
+            _ => {
+                view.is_placing |= claim.is_placing(reading);
+                view.is_predicted |= claim.is_predicted(reading);
+            }
         }
         for charge in charges(claim, reading, policy) {
             tally[charge.gpu].add(claim, charge);
@@ -114,8 +120,19 @@ pub fn view(
     }
     let is_degraded = reading.attribution != Attribution::Full;
     let states = reading.gpus.iter().zip(tally);
-    view.gpus = states.map(|(gpu, tally)| tally.state(gpu, reading, policy, is_degraded)).collect();
+    view.gpus = states.map(|(gpu, tally)| tally.state(gpu, policy, is_degraded)).collect();
+    count_devices(&mut view, reading, claims);
     view
+}
+
+/// The device plugin's book, as far as it is known.
+fn count_devices(view: &mut NodeView, reading: &Reading, claims: &[Claim]) {
+    for device in &reading.devices {
+        let Some(gpu) = view.gpus.iter_mut().find(|gpu| gpu.uuid == device.gpu) else { continue };
+        let stays = claims.iter().any(|claim| claim.is_staying() && claim.owns(device));
+        gpu.assigned += 1;
+        gpu.vacating += u32::from(!stays);
+    }
 }
 
 /// What the claim costs each GPU of the reading. Charges follow the book that is real: the pod's
@@ -162,13 +179,7 @@ impl<'a> Tally<'a> {
         self.is_exclusive |= charge.is_exclusive;
     }
 
-    fn state(
-        self,
-        gpu: &GpuReading,
-        reading: &Reading,
-        policy: &Policy,
-        is_degraded: bool,
-    ) -> GpuState {
+    fn state(self, gpu: &GpuReading, policy: &Policy, is_degraded: bool) -> GpuState {
         let charged = self.charged + self.unclaimed.iter().map(|(_, used)| *used).sum();
         let measured_tenants =
             self.unclaimed.iter().filter(|(_, used)| *used > Bytes::ZERO).count();
@@ -198,7 +209,8 @@ impl<'a> Tally<'a> {
             tenants,
             closed,
             replicas: gpu.replicas,
-            assigned: reading.assigned(&gpu.uuid),
+            assigned: 0,
+            vacating: 0,
             utilization_ratio: gpu.utilization_ratio.unwrap_or(0.0),
         }
     }
@@ -212,24 +224,15 @@ impl GpuState {
     }
 
     /// By how much charges, measurements and foreign memory are above what the GPU has to give:
-    /// a pod grew past its charge, or someone else bound pods here.
+    /// a pod grew past its charge, or someone else bound pods here. Where memory is nobody's by
+    /// measurement, the pod's own is not counted a second time.
     #[must_use]
     pub fn overdrawn(&self, headroom: Bytes) -> Bytes {
         let limit = self.total - self.reserved - headroom;
-        (self.foreign + self.charged) - limit
-    }
-}
-
-impl Reading {
-    /// Replicas of the GPU that the kubelet's book gives to containers.
-    #[must_use]
-    pub fn assigned(&self, gpu: &GpuUuid) -> u32 {
-        self.devices.iter().filter(|device| device.gpu == *gpu).count() as u32
-    }
-
-    /// Whether peaks reach back at least that far.
-    #[must_use]
-    pub fn covers(&self, window: Duration) -> bool {
-        self.peaks_cover >= window
+        let taken = match self.closed {
+            Some(Closed::Unattributed) => self.foreign.max(self.charged),
+            _ => self.foreign + self.charged,
+        };
+        taken - limit
     }
 }

@@ -1,6 +1,6 @@
 //! What a pod has in the ledger: at most one claim, on one node.
 
-use super::reading::{Attribution, GpuReading, PodMemory, Reading};
+use super::reading::{Attribution, DeviceAssignment, GpuReading, PodMemory, Reading};
 use super::{Bytes, GpuAsk, GpuUuid, PodRef, Time};
 
 /// Bytes that a pod has, or is about to have, on a node's GPUs.
@@ -12,7 +12,11 @@ pub struct Claim {
     pub state: ClaimState,
     /// What was decided: bytes on each GPU. Empty for a pod that someone else bound.
     pub planned: Vec<(GpuUuid, Bytes)>,
-    /// What the pod asks; `None` where its annotations cannot be read any more.
+    /// `planned` is what the bound pod says. Until it was seen, another Binding than ours may be
+    /// the one that took place; afterwards an edit of the pod's annotation changes nothing.
+    pub is_confirmed: bool,
+    /// What the pod asks; `None` where its annotations cannot be read (any more): then nothing
+    /// says what it needs or whether it is steered, and the worst is assumed.
     pub ask: Option<GpuAsk>,
     /// A sampling began after the pod was bound, so the kubelet's book means this pod and not an
     /// earlier one of the same name.
@@ -51,10 +55,19 @@ impl Claim {
         matches!(self.state, ClaimState::Held { .. })
     }
 
-    /// It has, or is promised, whole GPUs.
+    /// It is bound, or was.
+    #[must_use]
+    pub fn was_bound(&self) -> bool {
+        matches!(self.state, ClaimState::Bound { .. } | ClaimState::Leaving { .. })
+    }
+
+    /// It has, or is promised, whole GPUs: by its own words, or because nothing tells its need.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
-        self.ask.as_ref().is_some_and(|ask| ask.most_per_gpu().is_none())
+        match &self.ask {
+            Some(ask) => ask.most_per_gpu().is_none(),
+            None => self.planned.is_empty(),
+        }
     }
 
     /// What the pod's processes hold on that GPU.
@@ -66,19 +79,29 @@ impl Claim {
     /// The GPUs that the claim is charged on.
     #[must_use]
     pub fn places<'a>(&'a self, reading: &'a Reading) -> Vec<&'a GpuUuid> {
-        let planned = self.planned.iter().map(|(gpu, _)| gpu);
-        if matches!(self.state, ClaimState::Held { .. } | ClaimState::Binding { .. }) {
-            return planned.collect();
-        }
+        // A GPU that the reading lacks was another machine's: the plan says nothing here.
+        let there = |gpu: &&GpuUuid| reading.gpu(gpu).is_some();
+        let planned: Vec<_> = self.planned.iter().map(|(gpu, _)| gpu).filter(there).collect();
+        let places = match self.state {
+            ClaimState::Held { .. } => return planned,
+            ClaimState::Binding { .. } => planned,
+            ClaimState::Bound { .. } | ClaimState::Leaving { .. } => self.real(planned, reading),
+        };
+        if places.is_empty() { self.anywhere(reading) } else { places }
+    }
+
+    /// Where a bound pod is, by the book that is real: its processes once all are seen, then the
+    /// kubelet's list, and the plan as long as it may still come true.
+    fn real<'a>(&'a self, planned: Vec<&'a GpuUuid>, reading: &'a Reading) -> Vec<&'a GpuUuid> {
         let seen = self.seen(reading);
         if self.is_settled(&seen, reading) {
             return seen;
         }
         let listed = self.listed(reading);
-        let is_planned_moot = !self.is_steered() && !listed.is_empty();
-        let planned = planned.filter(|_| !is_planned_moot);
-        let places: Vec<_> = planned.chain(listed).chain(seen).collect();
-        if places.is_empty() { self.anywhere(reading) } else { places }
+        let is_unsteered = self.ask.as_ref().is_some_and(|ask| !ask.is_steered());
+        let is_planned_moot = is_unsteered && !listed.is_empty();
+        let planned = planned.into_iter().filter(|_| !is_planned_moot);
+        planned.chain(listed).chain(seen).collect()
     }
 
     /// Bytes expected on that GPU. While the agent's peaks do not cover the window, what was
@@ -89,22 +112,40 @@ impl Claim {
         match self.sole_declaration() {
             Some(declared) if window_is_young => declared.max(decided),
             Some(declared) => declared,
+            // Nobody decided: all of its containers may have come to lie on this GPU.
+            None if self.planned.is_empty() => {
+                self.ask.as_ref().and_then(GpuAsk::sum_per_gpu).unwrap_or(Bytes::ZERO)
+            }
             None => {
                 decided.max(self.ask.as_ref().and_then(GpuAsk::most_per_gpu).unwrap_or(Bytes::ZERO))
             }
         }
     }
 
-    /// The devices that the pod has are not known yet.
+    /// The devices that the pod has, or had until a moment ago, are not known: the device
+    /// plugin's book is not what the reading shows.
     #[must_use]
     pub fn is_placing(&self, reading: &Reading) -> bool {
         match self.state {
-            ClaimState::Held { .. } | ClaimState::Leaving { .. } => false,
+            ClaimState::Held { .. } => false,
             ClaimState::Binding { .. } => true,
-            ClaimState::Bound { .. } => {
+            ClaimState::Bound { .. } | ClaimState::Leaving { .. } => {
                 self.listed(reading).is_empty() && !self.is_settled(&self.seen(reading), reading)
             }
         }
+    }
+
+    /// Its GPU was predicted and is not known yet: whatever takes a device before it does can
+    /// make the prediction wrong.
+    #[must_use]
+    pub fn is_predicted(&self, reading: &Reading) -> bool {
+        !self.planned.is_empty() && !self.is_steered() && self.is_placing(reading)
+    }
+
+    /// The pod keeps its devices, as far as anyone can tell.
+    #[must_use]
+    pub fn is_staying(&self) -> bool {
+        matches!(self.state, ClaimState::Binding { .. } | ClaimState::Bound { .. })
     }
 
     /// Bytes decided for that GPU, or the most decided for any where the pod came to lie on
@@ -139,16 +180,18 @@ impl Claim {
     }
 
     fn listed<'a>(&self, reading: &'a Reading) -> Vec<&'a GpuUuid> {
-        let is_own = |uid: Option<&super::PodUid>| match uid {
+        let entries = reading.devices.iter().filter(|device| self.owns(device));
+        entries.map(|device| &device.gpu).collect()
+    }
+
+    /// The entry of the kubelet's book is this pod's.
+    #[must_use]
+    pub fn owns(&self, device: &DeviceAssignment) -> bool {
+        let is_own = match &device.uid {
             Some(uid) => *uid == self.pod.uid,
             None => self.is_book_current,
         };
-        let entries = reading.devices.iter().filter(|device| {
-            device.pod == self.pod.name
-                && device.namespace == self.pod.namespace
-                && is_own(device.uid.as_ref())
-        });
-        entries.map(|device| &device.gpu).collect()
+        is_own && device.pod == self.pod.name && device.namespace == self.pod.namespace
     }
 
     /// Someone else bound it and nothing shows where it is: it may be on any GPU it could have.

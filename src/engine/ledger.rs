@@ -10,7 +10,7 @@ mod events;
 mod line;
 mod node;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub struct Ledger {
     deleted: Deletions,
     waiting: WaitingLine,
     /// Nodes where a newcomer may find more than before.
-    freed: HashSet<NodeIndex>,
+    freed: BTreeSet<NodeIndex>,
     expired_holds: u64,
 }
 
@@ -150,7 +150,7 @@ impl Ledger {
             pods: HashMap::new(),
             deleted: Deletions::default(),
             waiting: WaitingLine::default(),
-            freed: HashSet::new(),
+            freed: BTreeSet::new(),
             expired_holds: 0,
         }
     }

@@ -141,11 +141,14 @@ impl<'a> Draft<'a> {
         if gpus.is_empty() {
             return Err(Reason::NoSuchGpu);
         }
-        if share.steered_by.is_some() {
-            return self.best(gpus, share);
-        }
-        if self.view.is_placing {
+        // A steered container takes a device too: one that the prediction for another pod counts
+        // as left.
+        let is_steered = share.steered_by.is_some();
+        if self.view.is_predicted || (self.view.is_placing && !is_steered) {
             return Err(Reason::PlacementInFlight);
+        }
+        if is_steered {
+            return self.best(gpus, share);
         }
         let is_shared = gpus.iter().any(|gpu| self.view.gpus[*gpu].replicas > 1);
         if share.gpus > 1 && is_shared {
@@ -154,9 +157,13 @@ impl<'a> Draft<'a> {
         self.all_possible(&gpus, share, is_shared)
     }
 
-    /// An init container runs alone, on the devices that the others get later where it can.
+    /// An init container runs alone; a steered one on the devices that the others get later where
+    /// it can.
     fn choose_alone(&self, share: &Share) -> Result<Vec<usize>, Reason> {
         let nothing_taken = Draft::new(self.view, self.terrain, self.is_only_share);
+        if share.steered_by.is_none() {
+            return nothing_taken.choose(share);
+        }
         let used: Vec<_> = self
             .offered(&share.resource)
             .into_iter()
@@ -209,20 +216,33 @@ impl<'a> Draft<'a> {
     }
 
     fn with_replicas_left(&self, gpus: &[usize]) -> Vec<usize> {
-        let has_left = |gpu: &usize| self.view.gpus[*gpu].assigned < self.view.gpus[*gpu].replicas;
+        let has_left = |gpu: &usize| self.staying(*gpu) < self.view.gpus[*gpu].replicas;
         gpus.iter().copied().filter(has_left).collect()
     }
 
     /// The GPUs among which the plugin's rule does not decide: those with the fewest replicas in
-    /// use (`distributed`) or the most (`packed`). Unshared GPUs, and containers that come after
-    /// another of their pod, may get any.
+    /// use (`distributed`) or the most (`packed`), whichever of the vacating ones are free by
+    /// then. Unshared GPUs, and containers that come after another of their pod, may get any.
     fn next_by_rule(&self, left: Vec<usize>) -> Vec<usize> {
-        let assigned = left.iter().map(|gpu| self.view.gpus[*gpu].assigned);
-        let next = match self.terrain.policy.plugin_allocation {
-            PluginAllocation::Distributed => assigned.min(),
-            PluginAllocation::Packed => assigned.max(),
-        };
-        left.into_iter().filter(|gpu| Some(self.view.gpus[*gpu].assigned) == next).collect()
+        let assigned = |gpu: &usize| self.view.gpus[*gpu].assigned;
+        let staying = |gpu: &usize| self.staying(*gpu);
+        match self.terrain.policy.plugin_allocation {
+            PluginAllocation::Distributed => {
+                let fewest = left.iter().map(assigned).min();
+                left.into_iter().filter(|gpu| Some(staying(gpu)) <= fewest).collect()
+            }
+            PluginAllocation::Packed => {
+                let is_surely_left = |gpu: &&usize| assigned(gpu) < self.view.gpus[**gpu].replicas;
+                let most = left.iter().filter(is_surely_left).map(staying).max();
+                left.into_iter().filter(|gpu| Some(assigned(gpu)) >= most).collect()
+            }
+        }
+    }
+
+    /// Replicas in use of which none is known to be given back.
+    fn staying(&self, gpu: usize) -> u32 {
+        let gpu = &self.view.gpus[gpu];
+        gpu.assigned.saturating_sub(gpu.vacating)
     }
 
     fn judge(&self, gpu: usize, vram: Vram) -> Result<Terms, Reason> {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{GpuAsk, PodFacts, PodRef, PodUid, Time};
+use super::{GpuAsk, NodeName, PodFacts, PodRef, PodUid, Time};
 
 /// A woken pod that is refused again is woken for the same node at most this often: its backoff
 /// in kube-scheduler, or another plugin, kept it from the memory that we see.
@@ -42,19 +42,25 @@ struct Wake {
 
 /// A set of nodes by their position in the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct NodeSet(Vec<u64>);
+pub(super) struct NodeSet {
+    positions: Vec<u64>,
+    /// Those that the ledger did not know yet: kube-scheduler's watch may be ahead of ours.
+    unknown: Vec<NodeName>,
+}
 
 impl NodeSet {
-    pub(super) fn insert(&mut self, node: usize) {
-        let word = node / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+    pub(super) fn insert(&mut self, name: &str, position: Option<usize>) {
+        let Some(position) = position else { return self.unknown.push(NodeName::from(name)) };
+        let word = position / 64;
+        if self.positions.len() <= word {
+            self.positions.resize(word + 1, 0);
         }
-        self.0[word] |= 1 << (node % 64);
+        self.positions[word] |= 1 << (position % 64);
     }
 
-    pub(super) fn contains(&self, node: usize) -> bool {
-        self.0.get(node / 64).is_some_and(|word| word & (1 << (node % 64)) != 0)
+    pub(super) fn contains(&self, position: usize, name: &NodeName) -> bool {
+        let word = self.positions.get(position / 64);
+        word.is_some_and(|word| word & (1 << (position % 64)) != 0) || self.unknown.contains(name)
     }
 }
 

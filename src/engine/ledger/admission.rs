@@ -36,7 +36,7 @@ pub enum HoldOutcome {
 /// Why a pod is not let through to a Binding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
-    /// No such pod with a GPU request is known.
+    /// No such pod with a GPU request is known, or it will not run any more.
     #[error("pod is not known, or asks for no GPU")]
     UnknownPod,
     /// Its annotations cannot be meant.
@@ -96,10 +96,10 @@ impl Ledger {
         if is_firm || !self.policy.holds || self.deleted.known.contains(&pod.uid) {
             return false;
         }
-        self.remove_claim(&pod.uid, now);
         let Ok(placement) = self.nodes[index].place(Some(&pod.uid), ask, &self.policy, now) else {
             return false;
         };
+        self.remove_claim(&pod.uid, now);
         let state = ClaimState::Held { until };
         self.insert_claim(index, claim(pod, ask, &placement, state), now);
         true
@@ -154,7 +154,11 @@ impl Ledger {
         match self.claim(pod) {
             Some((_, Claim { state: ClaimState::Binding { .. }, .. })) => Err(AdmitError::InFlight),
             Some((node, claim)) if !claim.is_held() => Err(AdmitError::AlreadyBound(node.clone())),
-            _ => Ok((facts.clone(), ask)),
+            _ => match &facts.node {
+                Some(node) => Err(AdmitError::AlreadyBound(node.clone())),
+                None if facts.has_ended => Err(AdmitError::UnknownPod),
+                None => Ok((facts.clone(), ask)),
+            },
         }
     }
 
@@ -215,6 +219,7 @@ fn claim(pod: &PodRef, ask: &GpuAsk, placement: &Placement, state: ClaimState) -
         pod: pod.clone(),
         state,
         planned: placement.charged.clone(),
+        is_confirmed: false,
         ask: Some(ask.clone()),
         is_book_current: false,
     }

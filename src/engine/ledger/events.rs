@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Ledger, NodeIndex};
 use crate::engine::claim::{Claim, ClaimState};
 use crate::engine::reading::{Attribution, ImpossibleReading};
-use crate::engine::{AgentRun, NodeName, NodeUid, PodFacts, PodRef, PodUid, Reading, Time};
+use crate::engine::{AgentRun, NodeName, NodeUid, PodFacts, PodUid, Reading, Time};
 
 /// A node as far as the ledger needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +34,14 @@ impl Ledger {
     pub fn apply_node(&mut self, facts: NodeFacts, now: Time) {
         let index = self.intern(&facts.name);
         let node = &mut self.nodes[index];
-        let was_usable = node.uid.as_ref() == Some(&facts.uid);
-        if node.uid.as_ref().is_some_and(|uid| *uid != facts.uid) {
-            node.forget_reading();
-        }
-        node.uid = Some(facts.uid);
+        let is_as_before = node.uid.as_ref() == Some(&facts.uid) && node.is_mps == facts.is_mps;
+        let is_another = node.appear(facts.uid, now);
         node.is_mps = facts.is_mps;
+        if is_another {
+            self.end_with_node(index);
+        }
         self.refresh(index, now);
-        if !was_usable {
+        if !is_as_before {
             self.freed.insert(index);
         }
     }
@@ -49,15 +49,8 @@ impl Ledger {
     /// A node is no longer in the cluster. Pods bound to it stay charged until they are gone too.
     pub fn delete_node(&mut self, name: &NodeName) {
         let Some(index) = self.node_index(name.as_str()) else { return };
-        let node = &mut self.nodes[index];
-        node.uid = None;
-        node.forget_reading();
-        let over = |claim: &Claim| {
-            matches!(claim.state, ClaimState::Leaving { .. } | ClaimState::Held { .. })
-        };
-        for claim in node.claims.extract_if(.., |claim| over(claim)) {
-            self.claim_at.remove(&claim.pod.uid);
-        }
+        self.nodes[index].disappear();
+        self.end_with_node(index);
     }
 
     /// A whole new list of nodes: those that it lacks are no longer in the cluster.
@@ -78,7 +71,11 @@ impl Ledger {
         if self.deleted.known.contains(&uid) {
             return;
         }
+        let known = self.pods.get(&uid).filter(|known| known.has_ended && known.node.is_some());
+        let is_over = facts.has_ended && known.is_some();
         match &facts.node {
+            // Its charge has ended, or will: a later word about an ended pod is no news.
+            Some(_) if is_over => {}
             Some(node) => {
                 let node = self.intern(&node.clone());
                 self.settle_bound(&facts, node, now);
@@ -87,7 +84,7 @@ impl Ledger {
             None if facts.has_ended => self.drop_advice(&uid, now),
             None => {}
         }
-        if facts.has_ended && facts.node.is_some() {
+        if facts.has_ended && facts.node.is_some() && !is_over {
             self.start_leaving(&uid, now, now);
         }
         self.pods.insert(uid, facts);
@@ -124,9 +121,9 @@ impl Ledger {
     pub fn replace_pods(&mut self, pods: Vec<PodFacts>, now: Time) {
         let listed: std::collections::HashSet<_> =
             pods.iter().map(|pod| pod.id.uid.clone()).collect();
-        let known = self.pods.keys().chain(self.claim_at.keys());
-        let gone: std::collections::HashSet<_> =
-            known.filter(|uid| !listed.contains(*uid)).cloned().collect();
+        // Not those that are only held: a pod may be younger than the list.
+        let known = self.pods.keys().filter(|uid| !listed.contains(*uid));
+        let gone: Vec<_> = known.cloned().collect();
         for uid in gone {
             self.delete_pod(&uid, None, now);
         }
@@ -136,7 +133,8 @@ impl Ledger {
     }
 
     /// A reading came in. `began_after`: its sampling began after that moment of our clock, known
-    /// where we asked for it; only such a reading ends the charge of a pod that is gone.
+    /// where we asked for it; only such a reading ends the charge of a pod that is gone, or is
+    /// taken from another run of the agent than the last one.
     pub fn apply_reading(
         &mut self,
         reading: Arc<Reading>,
@@ -145,9 +143,9 @@ impl Ledger {
     ) -> Arrival {
         let index = self.intern(&reading.node.clone());
         let node = &mut self.nodes[index];
-        if node.is_outdated(&reading.agent, reading.sampling) {
-            let is_same_run = node.is_of_run(&reading.agent);
-            if let Some(began_after) = began_after.filter(|_| is_same_run) {
+        if !node.is_news(&reading, began_after) {
+            let is_shown = node.has_shown(&reading);
+            if let Some(began_after) = began_after.filter(|_| is_shown) {
                 // The stream was faster than the answer. The reading that we have was sampled no
                 // earlier, so it proves the same; without this, streams that are always faster
                 // would keep a gone pod charged for ever.
@@ -157,7 +155,7 @@ impl Ledger {
             return Arrival::Outdated;
         }
         if let Err(impossible) = reading.validate() {
-            node.impossible = Some(impossible.clone());
+            node.refuse_reading(&reading, received_at, impossible.clone());
             return Arrival::Impossible(impossible);
         }
         let was_usable = node.check_usable(&self.policy, received_at).is_ok();
@@ -192,20 +190,19 @@ impl Ledger {
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
             let over = node.expire_holds(now);
-            let left = self.end_unattributed(index, now);
-            if over.is_empty() && !left {
-                continue;
-            }
             self.expired_holds += over.len() as u64;
             for uid in &over {
                 self.claim_at.remove(uid);
             }
-            self.refresh(index, now);
+            let left = self.end_unattributed(index, now) | self.end_unread(index, now);
+            if left || !over.is_empty() {
+                self.refresh(index, now);
+            }
         }
     }
 
-    /// Nodes to ask for a sampling now: a pod is gone and its memory may be free, or a pod was
-    /// bound and its GPU is not known yet.
+    /// Nodes to ask for a sampling now: a pod is gone and its memory may be free, a pod was bound
+    /// and its GPU is not known yet, or nothing tells whether what came is newer than what we have.
     pub fn samplings_wanted(&self, now: Time) -> impl Iterator<Item = &NodeName> {
         let wants = move |claim: &Claim, reading: &Reading| match claim.state {
             ClaimState::Leaving { not_before } => not_before <= now,
@@ -214,7 +211,9 @@ impl Ledger {
         };
         let nodes = self.nodes.iter().filter(move |node| {
             let reading = node.reading.as_ref();
-            reading.is_some_and(|reading| node.claims.iter().any(|claim| wants(claim, reading)))
+            node.is_disputed
+                || reading
+                    .is_some_and(|reading| node.claims.iter().any(|claim| wants(claim, reading)))
         });
         nodes.map(|node| &node.name)
     }
@@ -222,27 +221,28 @@ impl Ledger {
     /// The API server says that the pod is bound to that node, whatever we had planned.
     fn settle_bound(&mut self, facts: &PodFacts, index: NodeIndex, now: Time) {
         let uid = &facts.id.uid;
-        let state = ClaimState::Bound { since: now };
-        match self.claim_mut(uid) {
-            Some((at, claim)) if at == index => {
-                claim.ask = facts.ask.clone().ok().or(claim.ask.take());
-                if !matches!(claim.state, ClaimState::Bound { .. } | ClaimState::Leaving { .. }) {
-                    claim.state = state;
-                }
-                self.refresh(index, now);
+        let mut claim = Claim {
+            pod: facts.id.clone(),
+            state: ClaimState::Bound { since: now },
+            planned: facts.decision.clone().unwrap_or_default().charged,
+            is_confirmed: true,
+            ask: facts.ask.clone().ok(),
+            is_book_current: false,
+        };
+        if let Some((at, known)) = self.claim_mut(uid)
+            && known.was_bound()
+            && (at == index || known.is_confirmed)
+        {
+            claim.state = known.state;
+            claim.is_book_current = known.is_book_current;
+            if known.is_confirmed {
+                claim.planned = std::mem::take(&mut known.planned);
             }
-            Some((_, claim))
-                if matches!(claim.state, ClaimState::Bound { .. } | ClaimState::Leaving { .. }) => {
-            }
-            Some(_) | None => {
-                self.remove_claim(uid, now);
-                let planned = facts.decision.clone().unwrap_or_default().charged;
-                let ask = facts.ask.clone().ok();
-                let claim =
-                    Claim { pod: facts.id.clone(), state, planned, ask, is_book_current: false };
-                self.insert_claim(index, claim, now);
-            }
+            *known = claim;
+            return self.refresh(at, now);
         }
+        self.remove_claim(uid, now);
+        self.insert_claim(index, claim, now);
     }
 
     fn start_leaving(&mut self, uid: &PodUid, not_before: Time, now: Time) {
@@ -250,6 +250,9 @@ impl Ledger {
         if !matches!(claim.state, ClaimState::Leaving { .. }) {
             claim.state = ClaimState::Leaving { not_before };
             self.refresh(index, now);
+        }
+        if self.nodes[index].is_gone() {
+            self.end_with_node(index);
         }
     }
 
@@ -280,91 +283,37 @@ impl Ledger {
     /// Where memory is not attributable no sampling shows a pod gone: a grace time does.
     fn end_unattributed(&mut self, index: NodeIndex, now: Time) -> bool {
         let grace = self.policy.unattributed_grace;
+        let reading = self.nodes[index].reading.as_ref();
+        let is_degraded = reading.is_some_and(|reading| reading.attribution != Attribution::Full);
+        is_degraded && self.end_leaving(index, |not_before| not_before + grace <= now)
+    }
+
+    /// Where there is no reading, a gone pod needs no charge: nobody is admitted before the first
+    /// reading, and only one that began after the pod was gone will be taken.
+    fn end_unread(&mut self, index: NodeIndex, now: Time) -> bool {
+        let has_reading = self.nodes[index].reading.is_some();
+        !has_reading && self.end_leaving(index, |not_before| not_before <= now)
+    }
+
+    /// The node is gone, or another: so are its holds, and what gone pods may have left on it.
+    fn end_with_node(&mut self, index: NodeIndex) {
+        self.end_leaving(index, |_| true);
         let node = &mut self.nodes[index];
-        let is_degraded =
-            node.reading.as_ref().is_some_and(|reading| reading.attribution != Attribution::Full);
-        let over = |claim: &Claim| matches!(claim.state, ClaimState::Leaving { not_before } if is_degraded && not_before + grace <= now);
-        let over: Vec<PodRef> =
-            node.claims.extract_if(.., |claim| over(claim)).map(|claim| claim.pod).collect();
-        for pod in &over {
-            self.claim_at.remove(&pod.uid);
+        for claim in node.claims.extract_if(.., |claim| claim.is_held()) {
+            self.claim_at.remove(&claim.pod.uid);
+        }
+    }
+
+    fn end_leaving(&mut self, index: NodeIndex, is_over: impl Fn(Time) -> bool) -> bool {
+        let node = &mut self.nodes[index];
+        let over = |claim: &mut Claim| matches!(claim.state, ClaimState::Leaving { not_before } if is_over(not_before));
+        let over: Vec<_> = node.claims.extract_if(.., over).collect();
+        for claim in &over {
+            self.claim_at.remove(&claim.pod.uid);
+            if let (ClaimState::Leaving { not_before }, None) = (claim.state, &node.reading) {
+                node.demand_proof(not_before);
+            }
         }
         !over.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::engine::reading::{Attribution, GpuReading, Health};
-    use crate::engine::{Bytes, Decision, GpuAsk, Policy, Vram};
-
-    const LATER: Time = Time::from_secs(20);
-
-    fn reading(run: &str, sampling: u64) -> Arc<Reading> {
-        let gpu = GpuReading {
-            index: 0,
-            uuid: "GPU-0".into(),
-            model: "test".into(),
-            resource: "nvidia.com/gpu".into(),
-            replicas: 1,
-            total: Bytes::gib(24),
-            used: Bytes::ZERO,
-            reserved: Bytes::ZERO,
-            utilization_ratio: None,
-            temperature_celsius: None,
-            health: Health::Healthy,
-            pods: Vec::new(),
-        };
-        Arc::new(Reading {
-            node: "n0".into(),
-            agent: run.into(),
-            sampling,
-            peaks_cover: Duration::from_secs(600),
-            attribution: Attribution::Full,
-            gpus: vec![gpu],
-            devices: Vec::new(),
-        })
-    }
-
-    /// A pod ended at 20 s; sampling 2 came by the stream, without a question, after that.
-    fn ledger_with_an_ended_pod() -> Ledger {
-        let mut ledger = Ledger::new(Policy::default());
-        let node = NodeFacts { name: "n0".into(), uid: "node".into(), is_mps: false };
-        ledger.apply_node(node, Time::ZERO);
-        ledger.apply_reading(reading("run", 1), Time::ZERO, None);
-        let pod = PodFacts {
-            id: PodRef { namespace: "ns".into(), name: "pod".into(), uid: "uid".into() },
-            node: Some("n0".into()),
-            ask: Ok(GpuAsk::steered(1, Vram::Declared(Bytes::gib(12)))),
-            decision: Some(Decision { charged: vec![("GPU-0".into(), Bytes::gib(12))] }),
-            has_ended: true,
-            priority: 0,
-            created_at: 0,
-            resource_version: "1".into(),
-        };
-        ledger.delete_pod(&"uid".into(), Some(pod), LATER);
-        ledger.apply_reading(reading("run", 2), LATER, None);
-        assert_eq!(ledger.claims().count(), 1, "a reading that answers nothing proves nothing");
-        ledger
-    }
-
-    #[test]
-    fn an_answer_that_the_stream_overtook_still_ends_a_gone_pods_charge() {
-        let mut ledger = ledger_with_an_ended_pod();
-        assert_eq!(ledger.apply_reading(reading("run", 2), LATER, Some(LATER)), Arrival::Outdated);
-        assert_eq!(ledger.claims().count(), 0);
-    }
-
-    #[test]
-    fn an_answer_proves_nothing_about_what_came_after_its_question_or_by_another_run() {
-        let mut ledger = ledger_with_an_ended_pod();
-        ledger.apply_reading(reading("run", 2), LATER, Some(Time::from_secs(19)));
-        assert_eq!(ledger.claims().count(), 1);
-        ledger.apply_reading(reading("next run", 1), LATER, None);
-        ledger.apply_reading(reading("run", 3), LATER, Some(LATER));
-        assert_eq!(ledger.claims().count(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use super::Ledger;
 use crate::engine::request::GpuAsk;
 use crate::engine::waiting::NodeSet;
-use crate::engine::{NodeName, PodRef, PodUid, Time};
+use crate::engine::{NodeName, PodFacts, PodRef, PodUid, Time};
 
 /// A waiting pod that fits now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +36,12 @@ impl Ledger {
         now: Time,
     ) {
         self.release_hold(pod, now);
-        let Some(facts) = self.pods.get(pod).filter(|facts| facts.node.is_none()) else { return };
+        let has_claim = self.claim_at.contains_key(pod);
+        let may_wait = |facts: &&PodFacts| facts.node.is_none() && !facts.has_ended && !has_claim;
+        let Some(facts) = self.pods.get(pod).filter(may_wait) else { return };
         let mut nodes = NodeSet::default();
         for name in offered {
-            if let Some(index) = self.node_by_name.get(name) {
-                nodes.insert(*index);
-            }
+            nodes.insert(name, self.node_by_name.get(name).copied());
         }
         self.waiting.insert(facts, ask, nodes, now);
     }
@@ -62,12 +62,12 @@ impl Ledger {
         if self.freed.is_empty() {
             return Vec::new();
         }
-        let mut freed: Vec<_> = std::mem::take(&mut self.freed).into_iter().collect();
+        let mut freed = std::mem::take(&mut self.freed);
         let line: Vec<_> = self.waiting.iter().cloned().collect();
         let mut wakes = Vec::new();
         for one in line {
             let fits = |index: &usize| {
-                one.offered.contains(*index)
+                one.offered.contains(*index, &self.nodes[*index].name)
                     && self.nodes[*index]
                         .place(Some(&one.pod.uid), &one.ask, &self.policy, now)
                         .is_ok()
@@ -81,7 +81,9 @@ impl Ledger {
             let is_held =
                 self.hold_until(&one.pod, &one.ask, node.as_str(), now + self.policy.wake_ttl, now);
             if !is_held {
-                freed.retain(|other| *other != index);
+                // Without a hold the next in line would be woken for the same memory: later.
+                freed.remove(&index);
+                self.freed.insert(index);
             }
             self.waiting.woken(&one.pod.uid, now);
             wakes.push(Wake { pod: one.pod, node });

@@ -1,20 +1,16 @@
 //! One node in the ledger: its last reading, its claims, and the view made of both.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Policy, StalePolicy};
-use crate::engine::accounting::{self, NodeView};
+use crate::engine::accounting::{self, GpuState, NodeView};
 use crate::engine::claim::{Claim, ClaimState};
 use crate::engine::placement::{self, Placement, Terrain};
 use crate::engine::reading::ImpossibleReading;
 use crate::engine::request::GpuAsk;
 use crate::engine::{AgentRun, NodeName, NodeUid, PodUid, Reading, Reason, Time, score};
-
-/// Ended runs of a node's agent that are remembered, so that their late readings are known as such.
-const REMEMBERED_RUNS: usize = 8;
 
 /// A node.
 #[derive(Debug)]
@@ -22,16 +18,23 @@ pub(in crate::engine) struct Node {
     pub(in crate::engine) name: NodeName,
     /// `None` while no such node exists in the cluster.
     pub(in crate::engine) uid: Option<NodeUid>,
+    /// The last that existed, where none does.
+    former_uid: Option<NodeUid>,
     pub(in crate::engine) is_mps: bool,
     pub(in crate::engine) reading: Option<Arc<Reading>>,
     pub(in crate::engine) read_at: Time,
-    /// Number of the newest sampling of the reading's run, heartbeats included.
-    newest_sampling: u64,
+    /// The agent's run and its newest sampling, heartbeats and impossible readings included.
+    newest: Option<(AgentRun, u64)>,
+    /// What a sampling that began later shows is news, whichever run it is of.
+    known_at: Time,
+    /// Only such a sampling is taken.
+    needs_proof: bool,
+    /// A reading came that may be news and may be old: a sampling on demand will tell.
+    pub(super) is_disputed: bool,
     /// Why the newest reading was not taken.
     pub(in crate::engine) impossible: Option<ImpossibleReading>,
     pub(in crate::engine) claims: Vec<Claim>,
     pub(in crate::engine) view: NodeView,
-    ended_runs: VecDeque<AgentRun>,
 }
 
 impl Node {
@@ -39,15 +42,46 @@ impl Node {
         Self {
             name,
             uid: None,
+            former_uid: None,
             is_mps: false,
             reading: None,
             read_at: Time::ZERO,
-            newest_sampling: 0,
+            newest: None,
+            known_at: Time::ZERO,
+            needs_proof: false,
+            is_disputed: false,
             impossible: None,
             claims: Vec::new(),
             view: NodeView::default(),
-            ended_runs: VecDeque::new(),
         }
+    }
+
+    /// Such a node existed and does not any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.uid.is_none() && self.former_uid.is_some()
+    }
+
+    /// A node with this name and UID exists; whether it is another than the last.
+    pub(super) fn appear(&mut self, uid: NodeUid, now: Time) -> bool {
+        let before = self.uid.replace(uid).or_else(|| self.former_uid.take());
+        let is_another = before.is_some() && before != self.uid;
+        if is_another {
+            self.forget_reading();
+            self.demand_proof(now);
+        }
+        is_another
+    }
+
+    /// The node is no longer in the cluster.
+    pub(super) fn disappear(&mut self) {
+        self.former_uid = self.uid.take().or_else(|| self.former_uid.take());
+        self.forget_reading();
+    }
+
+    /// From now on only a sampling that began after that moment is taken.
+    pub(super) fn demand_proof(&mut self, began_after: Time) {
+        self.needs_proof = true;
+        self.known_at = self.known_at.max(began_after);
     }
 
     /// Age of the last reading.
@@ -118,51 +152,77 @@ impl Node {
         self.place(pod, ask, policy, now).map(|placement| placement.score)
     }
 
-    /// Whether the reading comes from an earlier run of the agent, or is no newer than the last.
-    pub(super) fn is_outdated(&self, run: &AgentRun, sampling: u64) -> bool {
-        if self.ended_runs.contains(run) {
-            return true;
-        }
-        self.reading
-            .as_ref()
-            .is_some_and(|last| last.agent == *run && sampling <= self.newest_sampling)
-    }
-
-    /// Whether the last reading comes from that run of the agent.
-    pub(super) fn is_of_run(&self, run: &AgentRun) -> bool {
-        self.reading.as_ref().is_some_and(|last| last.agent == *run)
-    }
-
-    /// Takes a newer reading; the run that it replaces has ended.
-    pub(super) fn take_reading(&mut self, reading: Arc<Reading>, read_at: Time) {
-        if let Some(last) = &self.reading
-            && last.agent != reading.agent
-        {
-            self.ended_runs.push_front(last.agent.clone());
-            self.ended_runs.truncate(REMEMBERED_RUNS);
-        }
-        self.newest_sampling = reading.sampling;
-        self.reading = Some(reading);
-        self.read_at = self.read_at.max(read_at);
-        self.impossible = None;
-    }
-
-    /// The reading's run sampled again and nothing had moved; whether that was news.
-    pub(super) fn take_heartbeat(&mut self, run: &AgentRun, sampling: u64, read_at: Time) -> bool {
-        let is_same_run = self.reading.as_ref().is_some_and(|last| last.agent == *run);
-        let is_news = is_same_run && sampling > self.newest_sampling;
-        if is_news {
-            self.newest_sampling = sampling;
-            self.read_at = self.read_at.max(read_at);
-        }
+    /// Whether the reading is newer than all that came before. Within a run its number tells; of
+    /// another run, only that its sampling began after our question. Without that it may be a late
+    /// word of an agent that has ended, or of the machine that had this name before.
+    pub(super) fn is_news(&mut self, reading: &Reading, began_after: Option<Time>) -> bool {
+        let is_proven = began_after.is_some_and(|began_after| began_after >= self.known_at);
+        let is_news = match &self.newest {
+            _ if self.needs_proof => is_proven,
+            Some((run, newest)) if *run == reading.agent => return reading.sampling > *newest,
+            Some(_) => is_proven,
+            None => true,
+        };
+        self.is_disputed |= !is_news;
         is_news
     }
 
+    /// What we have was sampled no earlier than this reading, in the same run.
+    pub(super) fn has_shown(&self, reading: &Reading) -> bool {
+        let newest = self.newest.as_ref().filter(|(run, _)| *run == reading.agent);
+        let is_shown = newest.is_some_and(|(_, newest)| reading.sampling <= *newest);
+        is_shown && self.reading.is_some() && self.impossible.is_none()
+    }
+
+    /// Takes a newer reading.
+    pub(super) fn take_reading(&mut self, reading: Arc<Reading>, read_at: Time) {
+        self.note_newest(&reading, read_at);
+        self.read_at = self.read_at.max(read_at);
+        self.reading = Some(reading);
+        self.impossible = None;
+    }
+
+    /// Notes that a newer reading cannot be true: the node is refused until a better one comes.
+    pub(super) fn refuse_reading(
+        &mut self,
+        reading: &Reading,
+        read_at: Time,
+        why: ImpossibleReading,
+    ) {
+        self.note_newest(reading, read_at);
+        self.impossible = Some(why);
+    }
+
+    fn note_newest(&mut self, reading: &Reading, read_at: Time) {
+        self.newest = Some((reading.agent.clone(), reading.sampling));
+        self.known_at = self.known_at.max(read_at);
+        self.needs_proof = false;
+        self.is_disputed = false;
+    }
+
+    /// The reading's run sampled again and nothing had moved; whether that was news. After a
+    /// reading that was not taken, "nothing" means that one.
+    pub(super) fn take_heartbeat(&mut self, run: &AgentRun, sampling: u64, read_at: Time) -> bool {
+        let Some((_, newest)) = self.newest.as_mut().filter(|(newest, _)| newest == run) else {
+            return false;
+        };
+        let is_news = sampling > *newest && !self.needs_proof;
+        if is_news {
+            *newest = sampling;
+            self.known_at = self.known_at.max(read_at);
+        }
+        let is_usable = is_news && self.reading.is_some() && self.impossible.is_none();
+        if is_usable {
+            self.read_at = self.read_at.max(read_at);
+        }
+        is_usable
+    }
+
     /// Forgets all telemetry: the machine behind the name is another one.
-    pub(super) fn forget_reading(&mut self) {
+    fn forget_reading(&mut self) {
         self.reading = None;
         self.impossible = None;
-        self.ended_runs.clear();
+        self.needs_proof = true;
         self.view = NodeView::default();
     }
 
@@ -187,15 +247,23 @@ impl Node {
 }
 
 fn is_roomier(now: &NodeView, before: &NodeView) -> bool {
-    let more_gpus = now.gpus.len() != before.gpus.len();
-    let settled = before.is_placing && !now.is_placing;
-    let mut pairs = now.gpus.iter().zip(&before.gpus);
-    more_gpus
+    let is_same = |(now, before): (&GpuState, &GpuState)| now.uuid == before.uuid;
+    let same_gpus =
+        now.gpus.len() == before.gpus.len() && now.gpus.iter().zip(&before.gpus).all(is_same);
+    let settled =
+        (before.is_placing && !now.is_placing) || (before.is_predicted && !now.is_predicted);
+    !same_gpus
         || settled
-        || pairs.any(|(now, before)| {
-            now.open_bytes() > before.open_bytes()
-                || now.tenants < before.tenants
-                || now.foreign < before.foreign
-                || now.assigned < before.assigned
-        })
+        || now.gpus.iter().zip(&before.gpus).any(|(now, before)| may_take_more(now, before))
+}
+
+/// Whether some pod that the GPU would have refused before may fit it now.
+fn may_take_more(now: &GpuState, before: &GpuState) -> bool {
+    now.open_bytes() > before.open_bytes()
+        || now.tenants < before.tenants
+        || now.foreign < before.foreign
+        || now.assigned != before.assigned
+        || now.vacating != before.vacating
+        || now.replicas != before.replicas
+        || now.resource != before.resource
 }

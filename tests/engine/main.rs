@@ -1,0 +1,19 @@
+//! The engine's rules, one sentence each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/engine.rs"]
+mod support;
+
+mod accounting;
+mod admission;
+mod attribution;
+mod books;
+mod exclusive;
+mod multi;
+mod nodes;
+mod readings;
+mod release;
+mod relists;
+mod unsteered;
+mod waiting;
