@@ -1,3 +1,19 @@
 //! The extender: kube-scheduler's calls, answered from the ledger.
+//!
+//! ```text
+//! kube-scheduler ──▶ http ──▶ Gate ──▶ engine::Ledger
+//!                              │ ▲
+//!        Binding, fence, wake ◀┘ └── pods, nodes, namespaces, readings
+//! ```
+//!
+//! [`gate::Gate`] owns the ledger and its lock, and is the only one to call it. [`http`] and
+//! [`wire`] translate and decide nothing. What leaves for the cluster goes through
+//! [`writer::ClusterWriter`].
 
+pub mod explain;
+pub mod gate;
+pub mod http;
+pub mod wire;
 pub mod writer;
+
+pub use gate::{Gate, GateSettings, Mode};

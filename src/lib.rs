@@ -1,10 +1,20 @@
-//! filmgate.
+//! filmgate: GPU sharing made safe on Kubernetes.
+//!
+//! ```text
+//! agents ─▶ readings ─┐                     ┌─▶ Bindings, fences, wakes
+//!                     ▼                     │
+//! API server ─▶ cluster ─▶ extender::gate (engine::Ledger) ◀─▶ kube-scheduler
+//! ```
+//!
+//! The pure core is [`engine`]; everything else is an adapter that feeds it or carries its answers.
 
 pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod extender;
+pub mod metrics;
 pub mod readings;

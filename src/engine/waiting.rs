@@ -83,6 +83,11 @@ impl WaitingLine {
         self.line.remove(&self.ranks.remove(pod)?)
     }
 
+    /// Whether the pod is in the line.
+    pub(super) fn contains(&self, pod: &PodUid) -> bool {
+        self.ranks.contains_key(pod)
+    }
+
     /// The line, first in line first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.line.values()

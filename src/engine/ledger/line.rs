@@ -51,6 +51,12 @@ impl Ledger {
         self.waiting.remove(pod);
     }
 
+    /// Whether the pod is in the line.
+    #[must_use]
+    pub fn is_waiting(&self, pod: &PodUid) -> bool {
+        self.waiting.contains(pod)
+    }
+
     /// The line, first in line first.
     pub fn waiting(&self) -> impl Iterator<Item = WaitingPod<'_>> {
         self.waiting.iter().map(|one| WaitingPod { pod: &one.pod, ask: &one.ask, since: one.since })

@@ -1,0 +1,222 @@
+//! `/explain`: every figure behind a decision, for people and programs. `docs/explain.md`
+//! describes the shape; a test holds it.
+
+use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
+
+use super::gate::{Gate, Mode};
+use crate::cluster::pod;
+use crate::engine::claim::ClaimState;
+use crate::engine::request::Share;
+use crate::engine::verdict::NodeVerdict;
+use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, PodUid, Time, Vram};
+
+/// Why a pod goes where it goes, or waits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The pod.
+    pub pod: PodName,
+    /// Whether refusals are meant.
+    pub mode: Mode,
+    /// Whether kube-scheduler is answered at present.
+    pub is_answering: bool,
+    /// How far the pod has come.
+    #[serde(flatten)]
+    pub state: PodState,
+    /// What it asks of each container's GPUs; empty where it asks for none or `problem` says why.
+    pub asks: Vec<Ask>,
+    /// What is wrong with its annotations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How near it came, where no node takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_miss: Option<String>,
+    /// What each node says, best first, then those that refuse.
+    pub nodes: Vec<NodeVerdict>,
+}
+
+/// Which pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PodName {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`; empty for a pod that does not exist.
+    pub uid: String,
+}
+
+/// How far a pod has come.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub enum PodState {
+    /// It does not exist: what if?
+    WhatIf,
+    /// It asks for no GPU: filmgate lets it pass everywhere.
+    NoGpu,
+    /// It exists, and kube-scheduler has not asked, or was answered and has not bound it yet.
+    Pending,
+    /// It was refused everywhere.
+    #[serde(rename_all = "camelCase")]
+    Waiting {
+        /// For how long.
+        waiting_seconds: f64,
+        /// How many are before it in the line.
+        before_it: usize,
+    },
+    /// It has room on a node.
+    #[serde(rename_all = "camelCase")]
+    Placed {
+        /// `held`, `binding`, `inDoubt`, `bound` or `leaving`.
+        claim: &'static str,
+        /// The node.
+        node: NodeName,
+        /// Planned bytes on each GPU.
+        charged: Vec<Charged>,
+    },
+}
+
+/// Bytes of a pod on one GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Charged {
+    /// The GPU.
+    pub gpu: GpuUuid,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What one container asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ask {
+    /// The container.
+    pub container: String,
+    /// The extended resource.
+    pub resource: String,
+    /// How many GPUs.
+    pub gpus: u32,
+    /// What it needs on each.
+    pub vram: Vram,
+    /// Whether it takes the GPU that filmgate chooses.
+    pub is_steered: bool,
+}
+
+/// Explains a pod that exists; `None` where no such pod with a GPU request is known.
+#[must_use]
+pub fn existing(gate: &Gate, namespace: &str, name: &str) -> Option<Explanation> {
+    let now = gate.now();
+    gate.with_ledger(|ledger| {
+        let is_it =
+            |facts: &&PodFacts| *facts.id.namespace == *namespace && *facts.id.name == *name;
+        let facts = ledger.pods().find(is_it)?;
+        let state = state(ledger, facts, now);
+        Some(explain(gate, ledger, facts, state, now))
+    })
+}
+
+/// Explains a pod as if it were asked for now. Nothing is changed by it.
+#[must_use]
+pub fn what_if(gate: &Gate, pod: &Pod) -> Explanation {
+    let now = gate.now();
+    let Some(facts) = gate.incoming(pod).facts else {
+        return empty(gate, pod_name(&pod::id(pod)), PodState::NoGpu);
+    };
+    // A Pod copied from a cluster has a UID: its own claim must not stand in its way.
+    gate.with_ledger(|ledger| explain(gate, ledger, &facts, PodState::WhatIf, now))
+}
+
+fn empty(gate: &Gate, pod: PodName, state: PodState) -> Explanation {
+    Explanation {
+        pod,
+        mode: gate.settings().mode,
+        is_answering: gate.check_answering().is_ok(),
+        state,
+        asks: Vec::new(),
+        problem: None,
+        nearest_miss: None,
+        nodes: Vec::new(),
+    }
+}
+
+fn explain(
+    gate: &Gate,
+    ledger: &Ledger,
+    facts: &PodFacts,
+    state: PodState,
+    now: Time,
+) -> Explanation {
+    let mut explanation = empty(gate, pod_name(&facts.id), state);
+    let ask = match &facts.ask {
+        Ok(ask) => ask,
+        Err(bad) => {
+            explanation.problem = Some(bad.to_string());
+            return explanation;
+        }
+    };
+    let uid = &facts.id.uid;
+    let names: Vec<&str> = ledger.node_names().map(NodeName::as_str).collect();
+    explanation.asks = ask.all_shares().map(describe).collect();
+    explanation.nodes = ledger.explain(own_claim(ledger, uid), ask, names.iter().copied(), now);
+    explanation.nodes.sort_by(|left, right| {
+        let by_score = right.score.unwrap_or(-1.0).total_cmp(&left.score.unwrap_or(-1.0));
+        by_score.then_with(|| left.node.cmp(&right.node))
+    });
+    if explanation.nodes.iter().all(|node| node.reason.is_some()) {
+        let miss = ledger.nearest_miss(uid, ask, names.iter().copied(), now);
+        explanation.nearest_miss = miss.map(|miss| miss.to_string());
+    }
+    explanation
+}
+
+fn own_claim<'a>(ledger: &Ledger, uid: &'a PodUid) -> Option<&'a PodUid> {
+    ledger.claim(uid).map(|_| uid)
+}
+
+fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
+    if let Some((node, claim)) = ledger.claim(&facts.id.uid) {
+        let charged = claim.planned.iter();
+        return PodState::Placed {
+            claim: claim_word(claim.state),
+            node: node.clone(),
+            charged: charged
+                .map(|(gpu, bytes)| Charged { gpu: gpu.clone(), bytes: *bytes })
+                .collect(),
+        };
+    }
+    let mut line = ledger.waiting().enumerate();
+    match line.find(|(_, waiting)| waiting.pod.uid == facts.id.uid) {
+        Some((before_it, waiting)) => {
+            PodState::Waiting { waiting_seconds: now.since(waiting.since).as_secs_f64(), before_it }
+        }
+        None => PodState::Pending,
+    }
+}
+
+fn claim_word(state: ClaimState) -> &'static str {
+    match state {
+        ClaimState::Held { .. } => "held",
+        ClaimState::Binding { in_doubt: false } => "binding",
+        ClaimState::Binding { in_doubt: true } => "inDoubt",
+        ClaimState::Bound { .. } => "bound",
+        ClaimState::Leaving { .. } => "leaving",
+    }
+}
+
+fn pod_name(pod: &crate::engine::PodRef) -> PodName {
+    PodName {
+        namespace: pod.namespace.to_string(),
+        name: pod.name.to_string(),
+        uid: pod.uid.to_string(),
+    }
+}
+
+fn describe(share: &Share) -> Ask {
+    Ask {
+        container: share.container.to_string(),
+        resource: share.resource.to_string(),
+        gpus: share.gpus,
+        vram: share.vram,
+        is_steered: share.steered_by.is_some(),
+    }
+}

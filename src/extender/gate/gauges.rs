@@ -1,0 +1,129 @@
+//! The gauges, computed at the scrape: no series outlives its GPU, node or hold.
+
+use std::fmt::Write as _;
+
+use super::Gate;
+use crate::engine::accounting::GpuState;
+use crate::engine::{Bytes, NodeName};
+
+/// Figures of one GPU, copied under the lock and written as text after it.
+struct GpuFigures {
+    labels: GpuLabels,
+    bytes: [Bytes; 4],
+}
+
+struct GpuLabels {
+    node: NodeName,
+    gpu: GpuState,
+}
+
+const GPU_GAUGES: [(&str, &str); 4] = [
+    (
+        "filmgate_gpu_charged_bytes",
+        "Held against pods that are bound or being bound, and measured of others.",
+    ),
+    ("filmgate_gpu_held_bytes", "Held for pods on their way."),
+    ("filmgate_gpu_free_bytes", "What a newcomer may have."),
+    (
+        "filmgate_gpu_overdrawn_bytes",
+        "By how much charges, measurements and foreign memory exceed what the GPU has to give.",
+    ),
+];
+
+struct Figures {
+    gpus: Vec<GpuFigures>,
+    ages: Vec<(NodeName, f64)>,
+    holds: usize,
+    waiting: usize,
+    in_doubt: usize,
+    expired_holds: u64,
+}
+
+impl Gate {
+    /// Everything that Prometheus reads.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        let figures = self.figures();
+        let mut text = self.metrics().render();
+        figures.write(&mut text);
+        text
+    }
+
+    fn figures(&self) -> Figures {
+        let now = self.clock.now();
+        self.with_ledger(|ledger| {
+            let headroom = ledger.policy().headroom;
+            let mut gpus = Vec::new();
+            ledger.for_each_gpu(|node, gpu| {
+                let bytes = [gpu.charged, gpu.held, gpu.open_bytes(), gpu.overdrawn(headroom)];
+                let labels = GpuLabels { node: node.clone(), gpu: gpu.clone() };
+                gpus.push(GpuFigures { labels, bytes });
+            });
+            let ages = ledger.reading_ages(now);
+            Figures {
+                gpus,
+                ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
+                holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
+                waiting: ledger.waiting().count(),
+                in_doubt: ledger.in_doubt().count(),
+                expired_holds: ledger.expired_holds(),
+            }
+        })
+    }
+}
+
+impl Figures {
+    fn write(&self, to: &mut String) {
+        for (at, (name, help)) in GPU_GAUGES.into_iter().enumerate() {
+            head(to, name, help, "gauge");
+            for gpu in &self.gpus {
+                gpu.labels.write(to, name);
+                let _infallible = writeln!(to, " {}", gpu.bytes[at].get());
+            }
+        }
+        head(to, "filmgate_reading_age_seconds", "Age of each node's last reading.", "gauge");
+        for (node, age) in &self.ages {
+            let node = escaped(node.as_str());
+            let _infallible =
+                writeln!(to, "filmgate_reading_age_seconds{{node=\"{node}\"}} {age:.3}");
+        }
+        single(to, "filmgate_holds", "Holds open now.", "gauge", self.holds as u64);
+        let help = "Holds that ended unused.";
+        single(to, "filmgate_holds_expired_total", help, "counter", self.expired_holds);
+        let help = "Pods that wait for VRAM.";
+        single(to, "filmgate_waiting_pods", help, "gauge", self.waiting as u64);
+        let help = "Bindings whose outcome is not known.";
+        single(to, "filmgate_bindings_in_doubt", help, "gauge", self.in_doubt as u64);
+        head(to, "filmgate_build_info", "The version that runs.", "gauge");
+        let version = env!("CARGO_PKG_VERSION");
+        let _infallible = writeln!(to, "filmgate_build_info{{version=\"{version}\"}} 1");
+    }
+}
+
+impl GpuLabels {
+    fn write(&self, to: &mut String, name: &str) {
+        let (node, uuid) = (escaped(self.node.as_str()), escaped(self.gpu.uuid.as_str()));
+        let (index, model) = (self.gpu.index, escaped(&self.gpu.model));
+        let _infallible = write!(
+            to,
+            "{name}{{node=\"{node}\",gpu=\"{index}\",UUID=\"{uuid}\",modelName=\"{model}\"}}"
+        );
+    }
+}
+
+fn head(to: &mut String, name: &str, help: &str, kind: &str) {
+    let _infallible = writeln!(to, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn single(to: &mut String, name: &str, help: &str, kind: &str, value: u64) {
+    head(to, name, help, kind);
+    let _infallible = writeln!(to, "{name} {value}");
+}
+
+/// A label's value in the exposition format.
+fn escaped(value: &str) -> std::borrow::Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return value.into();
+    }
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n").into()
+}
