@@ -2,7 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::config::LogFormat;
+
 pub mod agent;
+pub mod extender;
+pub mod logging;
 pub mod shutdown;
 
 /// GPU sharing made safe on Kubernetes, by measured VRAM.
@@ -19,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Sample this node's GPUs and serve the readings.
     Agent(agent::Args),
+    /// Answer kube-scheduler: where a GPU pod fits, and its Binding.
+    Extender(Box<extender::Args>),
 }
 
 /// Does what the command line says.
@@ -27,6 +33,11 @@ pub enum Command {
 /// Whatever ends the command, in words for the user.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Agent(args) => agent::run(args).await,
+        Command::Agent(args) => {
+            logging::start(LogFormat::Text);
+            agent::run(args).await
+        }
+        // It starts its logs by its configuration.
+        Command::Extender(args) => extender::run(*args).await,
     }
 }

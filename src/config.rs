@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
+use crate::readings::client::AgentEndpoint;
+use crate::readings::discovery::EndpointError;
 
 mod check;
 mod settings;
@@ -49,8 +51,8 @@ pub struct Config {
 /// Where the agents are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Agents {
-    /// These, as node and URL.
-    Static(Vec<(String, String)>),
+    /// These.
+    Static(Vec<AgentEndpoint>),
     /// Those that these EndpointSlices list.
     EndpointSlices {
         /// Their namespace.
@@ -102,6 +104,9 @@ pub enum ConfigError {
         /// A right value.
         example: &'static str,
     },
+    /// An agent's entry cannot be used.
+    #[error("config key {0}")]
+    Agent(#[from] EndpointError),
     /// Two keys exclude each other.
     #[error("config keys {0} and {1} exclude each other: keep one")]
     Both(&'static str, &'static str),

@@ -10,6 +10,7 @@
 //! [`wire`] translate and decide nothing. What leaves for the cluster goes through
 //! [`writer::ClusterWriter`].
 
+pub mod agents;
 pub mod explain;
 pub mod gate;
 pub mod http;

@@ -10,6 +10,7 @@ use crate::engine::request::LEAST_VRAM;
 use crate::engine::score::Weights;
 use crate::engine::{Bytes, PluginAllocation, Policy, StalePolicy};
 use crate::extender::{GateSettings, Mode};
+use crate::readings::discovery;
 
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
 /// kube-scheduler's HTTP timeout as it is shipped: an answer after it is lost.
@@ -164,14 +165,15 @@ fn within_http_timeout(setting: Setting<'_>, default: Duration) -> Result<Durati
 fn agents(settings: &Settings) -> Result<Agents, ConfigError> {
     if !settings.agents.is_empty() {
         let flags = settings.agents.iter().map(|text| flag_agent(text));
-        return flags.collect::<Result<_, _>>().map(Agents::Static);
+        return listed(&flags.collect::<Result<Vec<_>, _>>()?);
     }
     match settings.file.agents.clone().unwrap_or_default() {
         AgentsFile { r#static: Some(_), endpoint_slices: Some(_) } => {
             Err(ConfigError::Both("agents.static", "agents.endpointSlices"))
         }
-        AgentsFile { r#static: Some(listed), .. } => {
-            Ok(Agents::Static(listed.into_iter().map(|agent| (agent.node, agent.url)).collect()))
+        AgentsFile { r#static: Some(agents), .. } => {
+            let pairs = agents.iter().map(|agent| (agent.node.as_str(), agent.url.as_str()));
+            listed(&pairs.collect::<Vec<_>>())
         }
         AgentsFile { endpoint_slices, .. } => {
             let slices = endpoint_slices.unwrap_or_default();
@@ -190,13 +192,16 @@ fn agents(settings: &Settings) -> Result<Agents, ConfigError> {
     }
 }
 
-fn flag_agent(text: &str) -> Result<(String, String), ConfigError> {
+fn listed(agents: &[(&str, &str)]) -> Result<Agents, ConfigError> {
+    Ok(Agents::Static(discovery::listed(agents.iter().copied())?))
+}
+
+fn flag_agent(text: &str) -> Result<(&str, &str), ConfigError> {
     let split = text.split_once('=').filter(|(node, url)| !node.is_empty() && !url.is_empty());
-    let (node, url) = split.ok_or_else(|| ConfigError::Value {
+    split.ok_or_else(|| ConfigError::Value {
         key: "agent",
         value: text.to_owned(),
         problem: "is not NODE=URL".to_owned(),
         example: "gpu-1=http://127.0.0.1:9112",
-    })?;
-    Ok((node.to_owned(), url.to_owned()))
+    })
 }

@@ -1,0 +1,16 @@
+//! Logs: key and value, to standard error; `FILMGATE_LOG` says how much.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Writes logs in this format from now on.
+pub fn start(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("FILMGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only the first start counts; tests may start more than once.
+    let _already_started = match format {
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        LogFormat::Text => logs.try_init(),
+    };
+}
