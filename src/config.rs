@@ -105,7 +105,7 @@ pub enum ConfigError {
         example: &'static str,
     },
     /// An agent's entry cannot be used.
-    #[error("config key {0}")]
+    #[error(transparent)]
     Agent(#[from] EndpointError),
     /// Two keys exclude each other.
     #[error("config keys {0} and {1} exclude each other: keep one")]
