@@ -12,7 +12,9 @@ use super::gate::{FreshReading, Gate, SamplingSource};
 use crate::clock::Clock;
 use crate::config::Agents;
 use crate::engine::NodeName;
-use crate::readings::client::{Arrival, ClientConfig, Event, Heartbeat, Lost, ReadingsClient};
+use crate::readings::client::{
+    AgentEndpoint, Arrival, ClientConfig, Event, Heartbeat, Lost, ReadingsClient,
+};
 use crate::readings::discovery::{self, SliceSelector};
 
 /// Readings that wait for the gate. Streams are read no further while it is full.
@@ -36,21 +38,45 @@ impl AgentLink {
         clock: Clock,
         gate: Arc<Gate>,
     ) -> Result<Self, reqwest::Error> {
-        let (events, received) = mpsc::channel(EVENTS);
-        let stale_after = gate.settings().policy.stale_after;
-        let config = ClientConfig { stale_after, ..ClientConfig::default() };
-        let client = ReadingsClient::new(config, clock, events)?;
+        let link = Self::connect(gate.settings().policy.stale_after, clock, gate)?;
         match agents {
-            Agents::Static(agents) => client.set_endpoints(agents.clone()),
+            Agents::Static(agents) => link.0.set_endpoints(agents.clone()),
             Agents::EndpointSlices { namespace, label_selector, port } => {
                 let selector = SliceSelector {
                     namespace: namespace.clone(),
                     labels: label_selector.clone(),
                     port: port.clone(),
                 };
-                follow(&client, cluster.clone(), selector);
+                follow(&link.0, cluster.clone(), selector);
             }
         }
+        Ok(link)
+    }
+
+    /// The same from exactly these agents, without a cluster to find them in. `patience`: a stream
+    /// that is silent for so long by `clock` is given up.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn to(
+        agents: Vec<AgentEndpoint>,
+        patience: Duration,
+        clock: Clock,
+        gate: Arc<Gate>,
+    ) -> Result<Self, reqwest::Error> {
+        let link = Self::connect(patience, clock, gate)?;
+        link.0.set_endpoints(agents);
+        Ok(link)
+    }
+
+    fn connect(
+        stale_after: Duration,
+        clock: Clock,
+        gate: Arc<Gate>,
+    ) -> Result<Self, reqwest::Error> {
+        let (events, received) = mpsc::channel(EVENTS);
+        let config = ClientConfig { stale_after, ..ClientConfig::default() };
+        let client = ReadingsClient::new(config, clock, events)?;
         tokio::spawn(carry(received, gate));
         Ok(Self(client))
     }
