@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::config::LogFormat;
 
 pub mod agent;
+pub mod demo;
 pub mod extender;
 pub mod logging;
 pub mod shutdown;
@@ -25,6 +26,8 @@ pub enum Command {
     Agent(agent::Args),
     /// Answer kube-scheduler: where a GPU pod fits, and its Binding.
     Extender(Box<extender::Args>),
+    /// Play a day of a diffusion service on simulated GPUs, and compare.
+    Demo(demo::Args),
 }
 
 /// Does what the command line says.
@@ -39,5 +42,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         // It starts its logs by its configuration.
         Command::Extender(args) => extender::run(*args).await,
+        Command::Demo(args) => {
+            // What its parts log at work would drown what it shows.
+            logging::start_at("error", LogFormat::Text);
+            demo::run(args).await
+        }
     }
 }

@@ -6,7 +6,13 @@ use crate::config::LogFormat;
 
 /// Writes logs in this format from now on.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FILMGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_at("info", format);
+}
+
+/// The same, with what is logged where `FILMGATE_LOG` does not say.
+pub fn start_at(default: &str, format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_env("FILMGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only the first start counts; tests may start more than once.
     let _already_started = match format {

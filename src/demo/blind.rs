@@ -70,7 +70,7 @@ impl Blind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::generator::{cache_pod, generate};
+    use crate::demo::generator::{generate, generate_with_cache};
 
     #[test]
     fn exclusive_needs_a_gpu_for_each_pod_that_is_alive() {
@@ -82,9 +82,7 @@ mod tests {
 
     #[test]
     fn time_slicing_needs_a_third_and_kills() {
-        let mut day = generate(1, 72);
-        day.pods.push(cache_pod());
-        day.pods.sort_by_key(|pod| pod.arrives);
+        let day = generate_with_cache(1, 72);
         let outcome = Blind::TimeSlicing(3).run(&Fleet::new(64), &day);
         assert_eq!(outcome.gpus, 20, "{outcome:?}");
         assert!(outcome.overcommitted_gpu_minutes > 100.0 && outcome.oom_pods > 5, "{outcome:?}");

@@ -1,5 +1,6 @@
 //! The simulated machines: equal nodes of four 80 GiB GPUs.
 
+use crate::agent::gpu_uuid;
 use crate::engine::{Bytes, GpuUuid, NodeName};
 
 /// GPUs in a node.
@@ -93,6 +94,6 @@ impl GpuId {
     /// What NVML calls it.
     #[must_use]
     pub fn uuid(self) -> GpuUuid {
-        GpuUuid::from(format!("GPU-{:08x}-0000-4000-8000-{:012x}", self.node, self.gpu))
+        gpu_uuid(node_name(self.node).as_str(), self.gpu as u32)
     }
 }

@@ -112,6 +112,15 @@ pub fn generate(seed: u64, pods: usize) -> Workload {
     Workload { source: format!("generator, seed {seed}"), ticks: DAY_TICKS, pods: day }
 }
 
+/// The same day with [`cache_pod`] in it.
+#[must_use]
+pub fn generate_with_cache(seed: u64, pods: usize) -> Workload {
+    let mut day = generate(seed, pods);
+    day.pods.push(cache_pod());
+    day.pods.sort_by_key(|pod| pod.arrives);
+    day
+}
+
 /// A pod that keeps each model it was ever asked for, as ComfyUI does for as long as the device
 /// has room. On a device of its own it ends up filling it; `Truth` computes what it holds.
 #[must_use]

@@ -1,7 +1,7 @@
 //! What a person sees while the day runs.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fleet::{GPUS_PER_NODE, GpuId, node_name};
 use super::workload::TICK;
@@ -63,12 +63,12 @@ const TICKS_PER_LINE: usize = 120;
 impl Progress for Lines {
     fn tick(&mut self, frame: &Frame) {
         if frame.tick.is_multiple_of(TICKS_PER_LINE) || frame.tick + 1 == frame.ticks {
-            println!("{}", headline(frame));
+            put(&format!("{}\n", headline(frame)));
         }
     }
 
     fn note(&mut self, line: &str) {
-        println!("{line}");
+        put(&format!("{line}\n"));
     }
 }
 
@@ -76,17 +76,20 @@ impl Progress for Lines {
 pub struct Screen {
     has_colour: bool,
     is_open: bool,
+    drawn_at: Option<Instant>,
 }
 
 /// Nodes drawn; more do not fit a terminal of 24 lines.
 const MOST_ROWS: usize = 18;
 const BAR_CELLS: usize = 15;
+/// Eyes see no more, and a terminal at the end of a slow line could not follow.
+const FRAME_TIME: Duration = Duration::from_millis(40);
 
 impl Screen {
     /// A screen that opens with the first frame.
     #[must_use]
     pub fn new(has_colour: bool) -> Self {
-        Self { has_colour, is_open: false }
+        Self { has_colour, is_open: false, drawn_at: None }
     }
 
     /// Gives the terminal back as it was.
@@ -109,7 +112,11 @@ impl Screen {
     }
 
     fn paint(&self, text: &str, colour: &str) -> String {
-        if self.has_colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.has_colour && !text.is_empty() {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn draw(&self, frame: &Frame) -> String {
@@ -146,7 +153,10 @@ impl Progress for Screen {
         if !std::mem::replace(&mut self.is_open, true) {
             put("\x1b[?1049h\x1b[?25l");
         }
-        put(&self.draw(frame));
+        if self.drawn_at.is_none_or(|at| at.elapsed() >= FRAME_TIME) {
+            self.drawn_at = Some(Instant::now());
+            put(&self.draw(frame));
+        }
         if frame.tick + 1 == frame.ticks {
             self.close();
         }
@@ -154,7 +164,7 @@ impl Progress for Screen {
 
     fn note(&mut self, line: &str) {
         if !self.is_open {
-            println!("{line}");
+            put(&format!("{line}\n"));
         }
     }
 }
@@ -166,7 +176,7 @@ impl Drop for Screen {
     }
 }
 
-/// A terminal that is gone is no reason to end the day.
+/// A terminal or pipe that is gone is no reason to end the day.
 fn put(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -50,19 +50,33 @@ impl Report {
             return String::new();
         };
         format!(
-            "filmgate ran {} on {} GPUs, {}; one pod per GPU {} {}, and blind {} on {} GPUs {}.",
+            "filmgate ran {} on {} GPUs, {}; one pod per GPU ran {} on {}, and blind {} on {} GPUs {}.",
             placed(gate, self.pods),
             gate.gpus,
             harm(gate),
-            if alone.pods_placed < self.pods { "placed" } else { "takes" },
-            if alone.pods_placed < self.pods {
-                format!("{} on {}", alone.pods_placed, alone.gpus)
+            if alone.pods_placed == gate.pods_placed {
+                "them".to_owned()
             } else {
-                alone.gpus.to_string()
+                alone.pods_placed.to_string()
             },
+            alone.gpus,
             sliced.name,
             sliced.gpus,
             verdict(sliced),
+        )
+    }
+
+    fn heading(&self) -> String {
+        format!(
+            "{} over {:.1} h ({}) on {} GPUs of {} ({} usable); under filmgate each declares {}{}.",
+            count(self.pods, "pod"),
+            self.hours,
+            self.source,
+            self.fleet_gpus,
+            self.gpu_memory_bytes,
+            self.gpu_usable_bytes,
+            self.declared_bytes,
+            if self.capped { " and is capped there" } else { ", without a cap" },
         )
     }
 }
@@ -76,12 +90,17 @@ fn placed(outcome: &Outcome, pods: usize) -> String {
 }
 
 fn harm(outcome: &Outcome) -> String {
+    let capped = match percent_capped(outcome) {
+        0.0 => String::new(),
+        percent => format!(" and holding pods at their cap for {percent:.1} % of the time"),
+    };
     if outcome.overcommitted_gpu_minutes == 0.0 {
-        "never over-committing one".to_owned()
+        format!("never over-committing one{capped}")
     } else {
         format!(
-            "over-committing them for {:.0} GPU-minutes ({} pods killed)",
-            outcome.overcommitted_gpu_minutes, outcome.oom_pods
+            "over-committing them for {:.0} GPU-minutes ({} killed){capped}",
+            outcome.overcommitted_gpu_minutes,
+            count(outcome.oom_pods, "pod"),
         )
     }
 }
@@ -90,48 +109,44 @@ fn verdict(outcome: &Outcome) -> String {
     if outcome.oom_pods == 0 {
         "would have killed nobody".to_owned()
     } else {
-        format!("would have killed {} pods", outcome.oom_pods)
+        format!("would have killed {}", count(outcome.oom_pods, "pod"))
     }
 }
 
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn percent_capped(outcome: &Outcome) -> f64 {
+    100.0 * outcome.capped_pod_minutes / outcome.pod_minutes.max(1.0)
+}
+
+/// The table for people.
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}\n", self.heading())?;
         writeln!(
             formatter,
-            "{} pods over {:.1} h ({}) on {} GPUs of {} ({} usable); under filmgate each declares {}{}.",
-            self.pods,
-            self.hours,
-            self.source,
-            self.fleet_gpus,
-            self.gpu_memory_bytes,
-            self.gpu_usable_bytes,
-            self.declared_bytes,
-            if self.capped { " and is capped there" } else { ", without a cap" },
-        )?;
-        writeln!(formatter)?;
-        writeln!(
-            formatter,
-            "{:<16}{:>6}{:>13}{:>28}{:>14}{:>20}",
-            "policy",
-            "GPUs",
-            "pods placed",
-            "over-committed GPU-minutes",
-            "pods killed",
-            "pod-minutes at cap"
+            "{:<16}{:>5}{:>8}{:>16}{:>8}{:>8}",
+            "policy", "GPUs", "placed", "over-committed", "killed", "at cap"
         )?;
         for policy in &self.policies {
             writeln!(
                 formatter,
-                "{:<16}{:>6}{:>13}{:>28.1}{:>14}{:>20.1}",
+                "{:<16}{:>5}{:>8}{:>16}{:>8}{:>8}",
                 policy.name,
                 policy.gpus,
                 policy.pods_placed,
-                policy.overcommitted_gpu_minutes,
+                format!("{:.1} min", policy.overcommitted_gpu_minutes),
                 policy.oom_pods,
-                policy.capped_pod_minutes,
+                format!("{:.1} %", percent_capped(policy)),
             )?;
         }
-        writeln!(formatter)?;
+        writeln!(
+            formatter,
+            "GPUs: most in use at one time. over-committed: GPU-minutes. killed: pods whose growth made a \
+             GPU too small.\nat cap: part of the pods' time in which they wanted more than they declared.\n"
+        )?;
         write!(formatter, "{}", self.sentence())
     }
 }
@@ -147,7 +162,8 @@ mod tests {
             pods_placed: 73,
             overcommitted_gpu_minutes: minutes,
             oom_pods,
-            capped_pod_minutes: 0.0,
+            pod_minutes: 80_000.0,
+            capped_pod_minutes: if name == "filmgate" { 320.0 } else { 0.0 },
         }
     }
 
@@ -176,10 +192,10 @@ mod tests {
         let good = report(outcome("filmgate", 30, 0.0, 0)).sentence();
         assert_eq!(
             good,
-            "filmgate ran all 73 pods on 30 GPUs, never over-committing one; one pod per GPU takes 59, \
-             and blind time-slicing-3 on 20 GPUs would have killed 31 pods."
+            "filmgate ran all 73 pods on 30 GPUs, never over-committing one and holding pods at \
+             their cap for 0.4 % of the time; one pod per GPU ran them on 59, and blind time-slicing-3 on 20 GPUs would have killed 31 pods."
         );
-        let bad = report(outcome("filmgate", 30, 4.75, 2)).sentence();
-        assert!(bad.contains("over-committing them for 5 GPU-minutes (2 pods killed)"), "{bad}");
+        let bad = report(outcome("filmgate", 30, 4.75, 1)).sentence();
+        assert!(bad.contains("over-committing them for 5 GPU-minutes (1 pod killed)"), "{bad}");
     }
 }

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub overcommitted_gpu_minutes: f64,
     /// Pods that would have been killed: their growth is what made a GPU too small.
     pub oom_pods: usize,
+    /// Minutes that pods ran, summed.
+    pub pod_minutes: f64,
     /// Minutes in which a pod wanted more than its own cap lets it have, summed: its allocator
     /// refused it, and nobody else noticed.
     pub capped_pod_minutes: f64,
@@ -56,6 +58,7 @@ pub struct Truth<'a> {
     placed: usize,
     most_gpus: usize,
     overcommitted_samples: usize,
+    pod_samples: usize,
     capped_samples: usize,
     oom: BTreeSet<usize>,
 }
@@ -71,6 +74,7 @@ impl<'a> Truth<'a> {
             placed: 0,
             most_gpus: 0,
             overcommitted_samples: 0,
+            pod_samples: 0,
             capped_samples: 0,
             oom: BTreeSet::new(),
         }
@@ -121,6 +125,7 @@ impl<'a> Truth<'a> {
         let facts = &self.day.pods[pod];
         let wanted = facts.memory[(tick - running.since).min(facts.memory.len() - 1)];
         let allowed = running.cap.unwrap_or(wanted).min(wanted);
+        self.pod_samples += 1;
         self.capped_samples += usize::from(allowed < wanted);
         running.before = running.held;
         running.held = if facts.fills_device { running.held.max(allowed) } else { allowed };
@@ -191,6 +196,7 @@ impl<'a> Truth<'a> {
             pods_placed: self.placed,
             overcommitted_gpu_minutes: minutes(self.overcommitted_samples),
             oom_pods: self.oom.len(),
+            pod_minutes: minutes(self.pod_samples),
             capped_pod_minutes: minutes(self.capped_samples),
         }
     }

@@ -11,7 +11,6 @@ pub mod binaries;
 pub mod cluster;
 pub mod eventually;
 pub mod kubeconfig;
-pub mod manifests;
 pub mod objects;
 pub mod port;
 pub mod process;
