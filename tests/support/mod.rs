@@ -11,6 +11,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod eventually;
 pub mod kubeconfig;
+pub mod manifests;
 pub mod objects;
 pub mod port;
 pub mod process;

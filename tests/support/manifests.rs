@@ -1,0 +1,37 @@
+//! The files that filmgate ships, put into a cluster as `kubectl apply` would.
+
+use std::path::{Path, PathBuf};
+
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::discovery::ApiResource;
+use kube::{Api, Client};
+
+/// A file of the project.
+pub fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Every object of a YAML file, in its order.
+pub fn objects(path: &Path) -> Vec<DynamicObject> {
+    let text = std::fs::read_to_string(path).expect("a file to read");
+    let documents = text.split("\n---\n").map(serde_saphyr::from_str);
+    documents.map(|object| object.expect("an object")).collect()
+}
+
+/// Creates what the file describes, or changes what is there.
+pub async fn apply(client: &Client, path: &Path) {
+    for object in objects(path) {
+        let types = object.types.as_ref().expect("a kind");
+        let kind = types.try_into().expect("a group, version and kind");
+        let resource = ApiResource::from_gvk(&kind);
+        let namespace = object.metadata.namespace.as_deref();
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        let name = object.metadata.name.as_deref().expect("a name");
+        let parameters = PatchParams::apply("test").force();
+        let applied = api.patch(name, &parameters, &Patch::Apply(&object)).await;
+        applied.unwrap_or_else(|error| panic!("{error}: {object:?}"));
+    }
+}
