@@ -55,3 +55,14 @@ pub async fn eventually<S: Sighting>(
     }
     panic!("waited {deadline:?} for: {what}; last seen: {last_seen}");
 }
+
+/// Looks again and again for that long, for what must not happen: `check` fails the test when it
+/// does.
+pub async fn throughout(duration: Duration, mut check: impl AsyncFnMut()) {
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        check().await;
+        sleep(POLL_INTERVAL * 10).await;
+    }
+    check().await;
+}

@@ -11,10 +11,18 @@ pub mod binaries;
 pub mod cluster;
 pub mod eventually;
 pub mod kubeconfig;
+pub mod kubelets;
 pub mod manifests;
+pub mod metrics;
 pub mod objects;
 pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod scheduler;
+pub mod scripted;
 pub mod site;
+
+/// Whether the long form of the tests runs (`make e2e`).
+pub fn is_long() -> bool {
+    std::env::var("FILMGATE_LONG").is_ok_and(|value| value == "1")
+}

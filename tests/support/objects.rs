@@ -130,6 +130,16 @@ impl PodBuilder {
         self
     }
 
+    /// Its processes outlive it, until the test ends them.
+    pub fn lingering(self) -> Self {
+        self.annotation(super::kubelets::LINGERS_ANNOTATION, "true")
+    }
+
+    /// What its processes really hold, where it is not what it declares.
+    pub fn uses(self, quantity: &str) -> Self {
+        self.annotation(super::kubelets::USES_ANNOTATION, quantity)
+    }
+
     /// Another schedulerName than filmgate's.
     pub fn scheduler(mut self, name: &str) -> Self {
         self.scheduler = name.to_owned();

@@ -1,0 +1,61 @@
+//! The extender is killed in the middle of it all.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use rand::RngExt;
+
+use super::race::{create_pods, exactly_forty_are_bound, forty_places};
+use super::support::eventually::eventually;
+use super::support::objects::pod;
+use super::world::{SimulatedNode, World, WorldOptions};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const LONGEST_LIFE: Duration = Duration::from_millis(1500);
+
+/// Kills in one burst: three in `make test`, twenty in the long form.
+fn kills() -> usize {
+    if super::support::is_long() { 20 } else { 3 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_moments_of_a_burst_it_over_commits_nothing_and_binds_every_pod() {
+    let mut world = World::start(forty_places(WorldOptions::default())).await;
+    world.proxy.delay_bindings(Duration::from_millis(200));
+    let mut random = rand::rng();
+    let (creating, ()) = tokio::join!(create_pods(&world), async {});
+    let () = creating;
+    for _ in 0..kills() {
+        // The random moment is the point here: nothing is waited for.
+        tokio::time::sleep(LONGEST_LIFE.mul_f64(random.random())).await;
+        world.kill_extender();
+        world.spawn_extender();
+        world.extender_ready().await;
+    }
+    exactly_forty_are_bound(&world).await;
+    world.assert_no_overcommit();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_of_the_dead_that_comes_late_is_refused_by_the_fence() {
+    let nodes = vec![SimulatedNode::new("n0", &[24])];
+    let mut world = World::start(WorldOptions { nodes, ..WorldOptions::default() }).await;
+    world.cluster.add_priority(1000).await;
+
+    world.proxy.hold_bindings(true);
+    world.cluster.add_pod(pod("late").gpus(1).vram("16Gi").steered()).await;
+    eventually(DEADLINE, "a Binding on the wire", async || {
+        (world.proxy.held() == ["late"]).then_some(())
+    })
+    .await;
+    world.kill_extender();
+
+    world.proxy.hold_bindings(false);
+    world.cluster.add_pod(pod("fills").gpus(1).vram("16Gi").steered().priority(1000)).await;
+    world.start_extender().await;
+    world.bound_within("fills", DEADLINE).await;
+
+    assert_eq!(world.proxy.release("late").await, StatusCode::CONFLICT);
+    assert_eq!(world.node_now("late").await, None);
+    world.assert_no_overcommit();
+}

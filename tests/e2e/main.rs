@@ -1,0 +1,19 @@
+//! The gate, end to end: a real kube-scheduler and API server, the shipped binary, simulated nodes.
+//!
+//! Each test has a control plane of its own, and they run one after another: a machine that runs
+//! four control planes at once measures nothing but itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod choice;
+mod crash;
+mod outage;
+mod preemption;
+mod race;
+mod release;
+mod telemetry;
+mod wide;
+mod world;

@@ -1,0 +1,434 @@
+//! A cluster with GPU nodes and filmgate in it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filmgate::agent::simulated::{GpuSpec, SimulatedFleet};
+use filmgate::clock::Clock;
+use filmgate::engine::{Bytes, GpuUuid};
+use filmgate::readings::server::{self, Pace};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, MutexGuard, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
+use super::support::eventually::eventually;
+use super::support::kubeconfig::User;
+use super::support::kubelets::Kubelets;
+use super::support::manifests;
+use super::support::metrics::Metrics;
+use super::support::objects::{NodeBuilder, node};
+use super::support::port::ReservedPort;
+use super::support::process::Process;
+use super::support::proxy::FaultProxy;
+use super::support::scheduler::{Extender, configuration};
+
+/// Anything that takes longer on a busy machine has gone wrong.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// One test at a time: see the module's head.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// How kube-scheduler tells the extender the nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `nodeCacheCapable: true`.
+    Names,
+    /// Whole Node objects.
+    Nodes,
+}
+
+/// A simulated GPU node.
+#[derive(Clone)]
+pub struct SimulatedNode {
+    name: String,
+    gpus: Vec<GpuSpec>,
+    foreign: Vec<(usize, Bytes)>,
+    is_lost: bool,
+}
+
+impl SimulatedNode {
+    /// A node with GPUs of so many GiB, each shared as 16 replicas: counts never refuse.
+    pub fn new(name: &str, gpus_gib: &[u64]) -> Self {
+        let gpus = gpus_gib.iter().map(|gib| GpuSpec::gib(*gib).replicas(16)).collect();
+        Self { name: name.to_owned(), gpus, foreign: Vec::new(), is_lost: false }
+    }
+
+    /// So much memory of one GPU is in use by no pod.
+    pub fn foreign_gib(self, gpu: usize, gib: u64) -> Self {
+        self.foreign(gpu, Bytes::gib(gib))
+    }
+
+    /// The same in bytes.
+    pub fn foreign(mut self, gpu: usize, bytes: Bytes) -> Self {
+        self.foreign.push((gpu, bytes));
+        self
+    }
+
+    /// Its agent cannot be reached.
+    pub fn lost(mut self) -> Self {
+        self.is_lost = true;
+        self
+    }
+
+    fn builder(&self) -> NodeBuilder {
+        node(&self.name).gpus(self.gpus.iter().map(|gpu| gpu.replicas).sum())
+    }
+
+    fn add_to(&self, fleet: &SimulatedFleet) {
+        fleet.add_node(&self.name, self.gpus.clone());
+        let gpus = fleet.gpus(&self.name).unwrap();
+        for (gpu, bytes) in &self.foreign {
+            fleet.set_foreign(&self.name, &gpus[*gpu], *bytes).unwrap();
+        }
+        fleet.set_lost(&self.name, self.is_lost).unwrap();
+    }
+}
+
+/// What a world has.
+pub struct WorldOptions {
+    /// Its GPU nodes.
+    pub nodes: Vec<SimulatedNode>,
+    /// How kube-scheduler tells the extender the nodes.
+    pub mode: Mode,
+    /// The extender's weight in kube-scheduler.
+    pub weight: i64,
+    /// More lines of filmgate's configuration.
+    pub settings: String,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { nodes: Vec::new(), mode: Mode::Names, weight: 160, settings: String::new() }
+    }
+}
+
+/// A running world. Everything in it ends with the value, in this order.
+pub struct World {
+    _scheduler: Process,
+    extender: Option<Process>,
+    kubelets: Kubelets,
+    fleet: SimulatedFleet,
+    agents: CancellationToken,
+    /// Between the extender and the API server.
+    pub proxy: FaultProxy,
+    /// The control plane.
+    pub cluster: Cluster,
+    verbs: ReservedPort,
+    ops: ReservedPort,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    /// Starts everything, and returns when the extender is ready and has read every node that can
+    /// be read.
+    pub async fn start(options: WorldOptions) -> Self {
+        let turn = TURN.lock().await;
+        let cluster = Cluster::start(ClusterOptions::default()).await;
+        cluster.add_nodes(options.nodes.iter().map(SimulatedNode::builder)).await;
+        manifests::apply(&cluster.admin(), &manifests::shipped("deploy/rbac.yaml")).await;
+
+        let fleet = SimulatedFleet::new(Clock::monotonic());
+        options.nodes.iter().for_each(|node| node.add_to(&fleet));
+        let agents = CancellationToken::new();
+        let agents_url = serve_agents(&fleet, &agents).await;
+        let kubelets = Kubelets::start(cluster.admin(), fleet.clone());
+
+        let proxy = FaultProxy::start(&cluster.kubeconfig(User::Filmgate), cluster.folder()).await;
+        let (verbs, ops) = (ReservedPort::reserve(), ReservedPort::reserve());
+        let config = extender_config(&options, &verbs, &ops, &agents_url);
+        fs::write(cluster.folder().join("filmgate.yaml"), config).unwrap();
+        let scheduler = start_scheduler(&cluster, &options, &verbs);
+        let mut world = Self {
+            _scheduler: scheduler,
+            extender: None,
+            kubelets,
+            fleet,
+            agents,
+            proxy,
+            cluster,
+            verbs,
+            ops,
+            _turn: turn,
+        };
+        world.start_extender().await;
+        let readable = options.nodes.iter().filter(|node| !node.is_lost).count();
+        world.has_read(readable).await;
+        world
+    }
+
+    /// Starts the extender, and returns when it is ready.
+    pub async fn start_extender(&mut self) {
+        self.spawn_extender();
+        self.extender_ready().await;
+    }
+
+    /// Starts the extender.
+    pub fn spawn_extender(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        command.arg("extender");
+        command.arg("--config").arg(self.cluster.folder().join("filmgate.yaml"));
+        command.arg("--kubeconfig").arg(self.proxy.kubeconfig());
+        self.extender = Some(Process::spawn("filmgate", command, self.cluster.folder()));
+    }
+
+    /// Waits for the extender to be ready.
+    pub async fn extender_ready(&mut self) {
+        let url = format!("http://{}/readyz", self.ops.address());
+        let extender = self.extender.as_mut().expect("an extender");
+        eventually(DEADLINE, "the extender ready", async || {
+            extender.assert_running();
+            reqwest::get(&url).await?.error_for_status()
+        })
+        .await;
+    }
+
+    /// Kills the extender as a crash would.
+    pub fn kill_extender(&mut self) {
+        self.extender.take().expect("an extender").kill();
+    }
+
+    /// Sends the extender a signal.
+    pub fn signal_extender(&mut self, signal: i32) {
+        self.extender.as_mut().expect("an extender").signal(signal);
+    }
+
+    /// The extender's metrics now.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::scrape(&format!("http://{}/metrics", self.ops.address())).await
+    }
+
+    /// Where the verbs are.
+    pub fn verbs_url(&self) -> String {
+        format!("http://{}", self.verbs.address())
+    }
+
+    /// The UUID of a node's GPU.
+    pub fn gpu(&self, node: &str, index: usize) -> String {
+        self.gpu_uuid(node, index).to_string()
+    }
+
+    fn gpu_uuid(&self, node: &str, index: usize) -> GpuUuid {
+        self.fleet.gpus(node).unwrap()[index].clone()
+    }
+
+    /// So much memory of one GPU is in use by no pod, from now on.
+    pub fn fleet_foreign(&self, node: &str, gpu: usize, gib: u64) {
+        let gpu = self.gpu_uuid(node, gpu);
+        self.fleet.set_foreign(node, &gpu, Bytes::gib(gib)).unwrap();
+    }
+
+    /// The node's agent is lost, or back.
+    pub fn set_lost(&self, node: &str, is_lost: bool) {
+        self.fleet.set_lost(node, is_lost).unwrap();
+    }
+
+    /// Ends the process of a pod that outlived it.
+    pub fn end_process(&self, pod: &str) {
+        self.kubelets.end_process(pod);
+    }
+
+    /// No GPU was ever above its memory, by the simulated truth.
+    pub fn assert_no_overcommit(&self) {
+        assert_eq!(self.fleet.most_overcommitted(), Bytes::ZERO, "over-committed");
+    }
+
+    /// The node that a pod is bound to now.
+    pub async fn node_now(&self, pod: &str) -> Option<String> {
+        self.cluster.pods().get(pod).await.unwrap().spec.unwrap().node_name
+    }
+
+    /// Names of all bound pods.
+    pub async fn bound_pods(&self) -> Vec<String> {
+        let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap();
+        let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        pods.items.iter().filter(|pod| is_bound(pod)).map(ResourceExt::name_any).collect()
+    }
+
+    /// Names of the pods that kube-scheduler has refused and that are not bound.
+    pub async fn unschedulable_pods(&self) -> Vec<String> {
+        let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap();
+        let is_refused = |pod: &Pod| {
+            let conditions =
+                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let is_bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+            !is_bound
+                && conditions
+                    .filter_map(|one| one.reason.as_deref())
+                    .any(|why| why == "Unschedulable")
+        };
+        pods.items.iter().filter(|pod| is_refused(pod)).map(ResourceExt::name_any).collect()
+    }
+
+    /// Filter calls that the extender has answered.
+    pub async fn filter_calls(&self) -> f64 {
+        self.metrics().await.sum("filmgate_request_duration_seconds_count", &[("verb", "filter")])
+    }
+
+    /// Waits until the extender knows of at least so much free memory on the node's first GPU.
+    pub async fn free_bytes_seen(&self, node: &str, gib: u64) {
+        let labels = [("node", node), ("gpu", "0")];
+        eventually(DEADLINE, "free memory seen", async || {
+            let free = self.metrics().await.value("filmgate_gpu_free_bytes", &labels)?;
+            (free >= Bytes::gib(gib).get() as f64).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for the pod to be bound, no longer than that.
+    pub async fn bound_within(&self, pod: &str, deadline: Duration) {
+        let since = Instant::now();
+        eventually(deadline, &format!("{pod} bound"), async || self.node_now(pod).await).await;
+        println!("{pod} bound after {:.2} s", since.elapsed().as_secs_f64());
+    }
+
+    /// Waits until kube-scheduler has said that no node takes the pod; what it said.
+    pub async fn refused(&self, pod: &str) -> String {
+        let pods = self.cluster.pods();
+        eventually(DEADLINE, &format!("{pod} refused"), async || {
+            let conditions = pods.get(pod).await.ok()?.status?.conditions?;
+            conditions
+                .into_iter()
+                .find(|one| one.reason.as_deref() == Some("Unschedulable"))?
+                .message
+        })
+        .await
+    }
+
+    /// Waits for filmgate's event on the pod; what it says.
+    pub async fn waiting_event(&self, pod: &str) -> String {
+        let what = format!("an event on {pod}");
+        eventually(DEADLINE, &what, async || self.waiting_events().await.remove(pod)).await
+    }
+
+    /// filmgate's events by pod.
+    pub async fn waiting_events(&self) -> std::collections::HashMap<String, String> {
+        let events: Api<Event> = Api::default_namespaced(self.cluster.admin());
+        let events = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+        let ours = events.filter(|event| {
+            event.reporting_controller.as_deref().is_some_and(|by| by.contains("filmgate.dev"))
+        });
+        ours.filter_map(|event| Some((event.regarding?.name?, event.note?))).collect()
+    }
+
+    /// Waits until the pod is no more.
+    pub async fn gone(&self, pod: &str) {
+        let pods = self.cluster.pods();
+        eventually(DEADLINE, &format!("{pod} gone"), async || match pods.get_opt(pod).await? {
+            None => Ok(()),
+            Some(pod) => Err(anyhow::anyhow!("{:?}", pod.status)),
+        })
+        .await;
+    }
+
+    /// Waits until the pod is in that phase.
+    pub async fn phase(&self, pod: &str, phase: &str) {
+        let pods = self.cluster.pods();
+        eventually(DEADLINE, &format!("{pod} {phase}"), async || {
+            (pods.get(pod).await.ok()?.status?.phase? == phase).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the extender knows what the pod's processes hold on that GPU.
+    pub async fn measured(&self, pod: &str, node: &str, gpu: usize) {
+        let url = format!("{}/explain?pod=default/{pod}", self.verbs_url());
+        eventually(DEADLINE, &format!("{pod} measured"), async || {
+            let truth = self.fleet.truth(node, &self.gpu_uuid(node, gpu)).ok()?;
+            let explained: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+            let nodes = explained["nodes"].as_array()?;
+            let one = nodes.iter().find(|one| one["node"] == node)?;
+            let used = one["gpus"][gpu]["usedBytes"].as_u64()?;
+            (used > 0 && used == truth.used.get()).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the last reading of the node is older than that.
+    pub async fn reading_older_than(&self, node: &str, age: Duration) {
+        eventually(DEADLINE, "an old reading", async || {
+            let seconds =
+                self.metrics().await.value("filmgate_reading_age_seconds", &[("node", node)])?;
+            (seconds > age.as_secs_f64()).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the extender has read so many nodes.
+    pub async fn has_read(&self, nodes: usize) {
+        eventually(DEADLINE, "the nodes read", async || {
+            let read = self.metrics().await.series("filmgate_reading_age_seconds").len();
+            (read >= nodes).then_some(()).ok_or(format!("{read} of {nodes}"))
+        })
+        .await;
+    }
+
+    /// The pod in the first version that a watcher sees as bound.
+    pub async fn watch_first_bound(&self, pod: &str) -> mpsc::Receiver<Pod> {
+        let (tell, told) = mpsc::channel(1);
+        let config = watcher::Config::default().fields(&format!("metadata.name={pod}"));
+        let versions = watcher(self.cluster.pods(), config).applied_objects();
+        tokio::spawn(async move {
+            let is_bound =
+                |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+            let mut bound =
+                versions.try_filter(|pod| futures::future::ready(is_bound(pod))).boxed();
+            if let Some(Ok(pod)) = bound.next().await {
+                let _ = tell.send(pod).await;
+            }
+        });
+        told
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.agents.cancel();
+    }
+}
+
+async fn serve_agents(fleet: &SimulatedFleet, shutdown: &CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = server::router(Arc::new(fleet.clone()), Pace::default(), shutdown.clone());
+    tokio::spawn(server::serve(listener, router, shutdown.clone()));
+    url
+}
+
+fn extender_config(
+    options: &WorldOptions,
+    verbs: &ReservedPort,
+    ops: &ReservedPort,
+    agents_url: &str,
+) -> String {
+    let agents = options
+        .nodes
+        .iter()
+        .map(|node| format!("  - {{node: {}, url: \"{agents_url}\"}}", node.name));
+    format!(
+        "listen:\n  verbs: {}\n  metrics: {}\nagents:\n  static:\n{}\n{}",
+        verbs.address(),
+        ops.address(),
+        agents.collect::<Vec<_>>().join("\n"),
+        options.settings,
+    )
+}
+
+fn start_scheduler(cluster: &Cluster, options: &WorldOptions, verbs: &ReservedPort) -> Process {
+    let mut extender = Extender::at(format!("http://{}", verbs.address()));
+    extender.weight = options.weight;
+    extender.node_cache_capable = options.mode == Mode::Names;
+    let kubeconfig: &Path = &cluster.kubeconfig(User::Scheduler);
+    let config_yaml = configuration(kubeconfig, &[extender]).to_string();
+    cluster.start_scheduler(SchedulerOptions { config_yaml, name: "kube-scheduler".to_owned() })
+}

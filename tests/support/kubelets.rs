@@ -1,0 +1,166 @@
+//! What kubelets, device plugins and the pods' processes do on simulated nodes: a pod that is bound
+//! gets a device and begins to hold memory; one that ends gives both back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use filmgate::agent::simulated::SimulatedFleet;
+use filmgate::engine::{Bytes, GpuUuid, PodRef};
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::task::JoinHandle;
+
+/// What the pod's processes really hold on each GPU, where it is not what the pod declares.
+pub const USES_ANNOTATION: &str = "test.filmgate.dev/uses";
+/// The pod's processes outlive it until [`Kubelets::end_process`].
+pub const LINGERS_ANNOTATION: &str = "test.filmgate.dev/lingers";
+
+/// The kubelets of all simulated nodes. They end with the value.
+pub struct Kubelets {
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    fleet: SimulatedFleet,
+    pods: Mutex<HashMap<String, Running>>,
+}
+
+/// A pod that has been started.
+struct Running {
+    pod: PodRef,
+    node: String,
+    /// The GPUs that the plugin gave, one per device: the kubelet's book.
+    devices: Vec<GpuUuid>,
+    lingers: bool,
+}
+
+impl Kubelets {
+    /// Starts to play the kubelets of the fleet's nodes.
+    pub fn start(client: Client, fleet: SimulatedFleet) -> Self {
+        let state = Arc::new(State { fleet, pods: Mutex::default() });
+        let task = tokio::spawn(play(client, state.clone()));
+        Self { state, task }
+    }
+
+    /// Ends the processes of a pod that lingers.
+    pub fn end_process(&self, pod: &str) {
+        let running = self.state.lock().remove(pod).expect("a pod that was started");
+        self.state.fleet.stop_pod(&running.node, &running.pod.uid).expect("its node");
+    }
+}
+
+impl Drop for Kubelets {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn play(client: Client, state: Arc<State>) {
+    let pods: Api<Pod> = Api::all(client);
+    let events = watcher(pods, watcher::Config::default());
+    let played = events.try_for_each(async |event| {
+        match event {
+            Event::Apply(pod) | Event::InitApply(pod) => state.sync(&pod),
+            Event::Delete(pod) => state.end(&pod.name_any()),
+            Event::Init | Event::InitDone => {}
+        }
+        Ok(())
+    });
+    played.await.expect("a watch that goes on");
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.pods.lock().expect("a state that no panic has left")
+    }
+
+    fn sync(&self, pod: &Pod) {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        match (node, phase) {
+            (_, Some("Succeeded" | "Failed")) => self.end(&pod.name_any()),
+            (Some(node), _) if self.fleet.gpus(&node).is_ok() => self.start(pod, node),
+            _ => {}
+        }
+    }
+
+    fn start(&self, pod: &Pod, node: String) {
+        let count = gpu_count(pod);
+        let mut pods = self.lock();
+        if count == 0 || pods.contains_key(&pod.name_any()) {
+            return;
+        }
+        let id = PodRef {
+            namespace: pod.namespace().unwrap_or_default().into(),
+            name: pod.name_any().into(),
+            uid: pod.uid().unwrap_or_default().into(),
+        };
+        let devices = self.choose_devices(&pods, &node, count);
+        for gpu in &devices {
+            self.fleet.assign_device(&node, gpu, &id, "main").expect("a GPU of the node");
+        }
+        for gpu in visible_devices(pod).unwrap_or_else(|| devices.clone()) {
+            self.fleet.start_pod(&node, &gpu, &id, memory(pod)).expect("a GPU of the node");
+        }
+        let lingers = pod.annotations().contains_key(LINGERS_ANNOTATION);
+        pods.insert(pod.name_any(), Running { pod: id, node, devices, lingers });
+    }
+
+    fn end(&self, pod: &str) {
+        let mut pods = self.lock();
+        let Some(running) = pods.get_mut(pod) else { return };
+        running.devices.clear();
+        self.fleet.unassign_devices(&running.node, &running.pod).expect("its node");
+        if !running.lingers {
+            self.fleet.stop_pod(&running.node, &running.pod.uid).expect("its node");
+            pods.remove(pod);
+        }
+    }
+
+    /// As NVIDIA's plugin does by default: each device on the GPU with the fewest in use.
+    fn choose_devices(
+        &self,
+        pods: &HashMap<String, Running>,
+        node: &str,
+        count: usize,
+    ) -> Vec<GpuUuid> {
+        let gpus = self.fleet.gpus(node).expect("a simulated node");
+        let mut in_use: BTreeMap<GpuUuid, usize> =
+            gpus.iter().map(|gpu| (gpu.clone(), 0)).collect();
+        let given = pods.values().filter(|running| running.node == node);
+        for gpu in given.flat_map(|running| &running.devices) {
+            *in_use.entry(gpu.clone()).or_default() += 1;
+        }
+        let mut chosen = Vec::new();
+        for _ in 0..count {
+            let gpu = gpus.iter().min_by_key(|gpu| in_use[*gpu]).expect("a GPU");
+            *in_use.entry(gpu.clone()).or_default() += 1;
+            chosen.push(gpu.clone());
+        }
+        chosen
+    }
+}
+
+fn gpu_count(pod: &Pod) -> usize {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let limits = containers.filter_map(|container| container.resources.as_ref()?.limits.as_ref());
+    limits.filter_map(|limits| limits.get("nvidia.com/gpu")?.0.parse::<usize>().ok()).sum()
+}
+
+/// What a steered pod's process sees: the downward API hands it the annotation.
+fn visible_devices(pod: &Pod) -> Option<Vec<GpuUuid>> {
+    let environment = pod.spec.as_ref()?.containers.first()?.env.as_ref()?;
+    environment.iter().find(|variable| variable.name == "NVIDIA_VISIBLE_DEVICES")?;
+    let annotation = pod.annotations().get("filmgate.dev/gpu").cloned().unwrap_or_default();
+    Some(annotation.split(',').filter(|gpu| !gpu.is_empty()).map(GpuUuid::from).collect())
+}
+
+fn memory(pod: &Pod) -> Bytes {
+    let annotations = pod.annotations();
+    let declared =
+        annotations.get(USES_ANNOTATION).or_else(|| annotations.get("filmgate.dev/vram"));
+    declared.map_or(Bytes::ZERO, |text| Bytes::parse_quantity(text).expect("a quantity"))
+}
