@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +11,15 @@ use std::time::Duration;
 use filmgate::agent::simulated::{Delivery, Faults, GpuSpec, Loss, SimulatedFleet};
 use filmgate::clock::{Clock, ManualClock};
 use filmgate::engine::{Bytes, GpuUuid, NodeName, PodRef, Reading};
-use filmgate::readings::client::{
-    AgentEndpoint, Arrival, ClientConfig, Event, LostReason, ReadingsClient, SampleNowError,
-};
+use filmgate::readings::client::{Arrival, ClientConfig, Event, LostReason, SampleNowError};
 use filmgate::readings::discovery::endpoint;
 use filmgate::readings::protocol::{Message, ProtocolError};
-use filmgate::readings::server::{Pace, bind, router, serve};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use filmgate::readings::server::{Pace, SampleError, Sampler, bind};
+use support::agents::{Agent, Client, DEADLINE, false_agent, loopback, quick};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
-/// Far beyond what anything here takes; reached only when something is wrong.
-const DEADLINE: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
-
-fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
 
 fn pod(name: &str) -> PodRef {
     PodRef { namespace: "studio".into(), name: name.into(), uid: format!("uid-{name}").into() }
@@ -42,114 +33,6 @@ fn fleet() -> (SimulatedFleet, GpuUuid) {
     manual.advance(SECOND);
     let gpu = fleet.gpus("n0").unwrap()[0].clone();
     (fleet, gpu)
-}
-
-struct Agent {
-    address: SocketAddr,
-    shutdown: CancellationToken,
-    served: JoinHandle<std::io::Result<()>>,
-}
-
-impl Agent {
-    async fn start_at(address: SocketAddr, fleet: &SimulatedFleet, pace: Pace) -> Self {
-        let shutdown = CancellationToken::new();
-        let listener = bind(address, false).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = router(Arc::new(fleet.clone()), pace, shutdown.clone());
-        let served = tokio::spawn(serve(listener, router, shutdown.clone()));
-        Self { address, shutdown, served }
-    }
-
-    async fn start(fleet: &SimulatedFleet) -> Self {
-        let pace = Pace { interval: Duration::from_millis(20), ..Pace::default() };
-        Self::start_at(loopback(), fleet, pace).await
-    }
-
-    fn endpoint(&self, node: &str) -> AgentEndpoint {
-        endpoint(node, &format!("http://{}", self.address)).unwrap()
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        timeout(DEADLINE, self.served).await.expect("the agent ends").unwrap().unwrap();
-    }
-}
-
-struct Client {
-    client: ReadingsClient,
-    events: mpsc::Receiver<Event>,
-}
-
-fn quick() -> ClientConfig {
-    ClientConfig { first_retry: Duration::from_millis(5), ..ClientConfig::default() }
-}
-
-impl Client {
-    fn with(config: ClientConfig, clock: Clock) -> Self {
-        let (sender, events) = mpsc::channel(64);
-        Self { client: ReadingsClient::new(config, clock, sender).unwrap(), events }
-    }
-
-    fn of(endpoint: AgentEndpoint) -> Self {
-        let client = Self::with(quick(), Clock::monotonic());
-        client.client.set_endpoints(vec![endpoint]);
-        client
-    }
-
-    async fn next(&mut self) -> Event {
-        timeout(DEADLINE, self.events.recv()).await.expect("an event within the deadline").unwrap()
-    }
-
-    async fn arrival(&mut self, is_it: impl Fn(&Reading) -> bool) -> Arrival {
-        loop {
-            if let Event::Arrival(arrival) = self.next().await
-                && is_it(&arrival.reading)
-            {
-                return arrival;
-            }
-        }
-    }
-
-    async fn lost(&mut self) -> LostReason {
-        loop {
-            if let Event::Lost(lost) = self.next().await {
-                return lost.why;
-            }
-        }
-    }
-
-    async fn heartbeat(&mut self) -> u64 {
-        loop {
-            if let Event::Heartbeat(heartbeat) = self.next().await {
-                return heartbeat.sampling;
-            }
-        }
-    }
-}
-
-/// An agent that answers every connection with `head` and `body`, then keeps it open.
-async fn false_agent(body: Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((mut connection, _)) = listener.accept().await {
-            read_request(&mut connection).await;
-            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-            // A reader that has enough closes while we write.
-            drop(connection.write_all(&body).await);
-            open.push(connection);
-        }
-    });
-    address
-}
-
-async fn read_request(connection: &mut TcpStream) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let byte = connection.read_u8().await.unwrap();
-        request.push(byte);
-    }
 }
 
 async fn lost_to(body: Vec<u8>) -> LostReason {
@@ -250,25 +133,32 @@ async fn questions_that_come_together_are_all_answered() {
     let node = NodeName::from("n0");
     let asks = (0..200).map(|_| client.client.sample_now(&node, DEADLINE));
     for answer in futures::future::join_all(asks).await {
-        // The stream may have shown a later sampling before a question was even sent.
-        assert!(matches!(answer, Ok(_) | Err(SampleNowError::NotNew(_))), "{answer:?}");
+        answer.expect("an answer sampled after its question");
+    }
+}
+
+/// An agent that has sampled once and answers everything with that.
+struct Stuck(Reading);
+
+impl Sampler for Stuck {
+    fn nodes(&self) -> Vec<NodeName> {
+        vec![self.0.node.clone()]
+    }
+
+    async fn sample(&self, _node: &NodeName) -> Result<Reading, SampleError> {
+        Ok(self.0.clone())
     }
 }
 
 #[tokio::test]
 async fn an_old_answer_is_no_evidence() {
     let (fleet, _) = fleet();
-    let agent = Agent::start(&fleet).await;
+    let stuck = Arc::new(Stuck(fleet.sample_at_once("n0").unwrap()));
+    let agent = Agent::of(loopback(), stuck, Pace::default()).await;
     let mut client = Client::of(agent.endpoint("n0"));
-    client.heartbeat().await;
-    fleet.set_faults("n0", Faults { delivery: Delivery::Repeated, ..Faults::default() }).unwrap();
-    let node = NodeName::from("n0");
-    let refused = async {
-        while let Ok(_) | Err(SampleNowError::Failed(_)) =
-            client.client.sample_now(&node, DEADLINE).await
-        {}
-    };
-    timeout(DEADLINE, refused).await.expect("a repeated sampling is refused");
+    client.arrival(|_| true).await;
+    let answer = client.client.sample_now(&NodeName::from("n0"), DEADLINE).await;
+    assert!(matches!(answer, Err(SampleNowError::NotNew(1))), "{answer:?}");
 }
 
 #[tokio::test]
@@ -317,6 +207,13 @@ async fn the_newest_reading_wins() {
         let mut newest = 0;
         for step in 1..=20 {
             fleet.set_foreign("n0", &gpu, Bytes::gib(step)).unwrap();
+            let node = NodeName::from("n0");
+            let asked = client
+                .client
+                .sample_now(&node, DEADLINE)
+                .await
+                .expect("evidence despite the faults");
+            assert_eq!(asked.reading.gpus[0].used, Bytes::gib(step), "{delivery:?}");
             let sampling = match client.next().await {
                 Event::Arrival(arrival) => arrival.reading.sampling,
                 Event::Heartbeat(heartbeat) => heartbeat.sampling,

@@ -110,7 +110,8 @@ pub struct Heartbeat {
     pub received_at: Time,
 }
 
-/// A stream ended, or could not be had. It is tried again unless the node's endpoint is gone.
+/// A stream ended, or could not be had. It is tried again unless the node's endpoint is gone. News
+/// for people and counters: what the last reading is worth, its age decides.
 #[derive(Debug)]
 pub struct Lost {
     /// The node.
@@ -155,8 +156,8 @@ pub enum LostReason {
     /// The agent says what it should not.
     #[error("the agent {0}")]
     Protocol(#[from] ProtocolError),
-    /// Its endpoint vanished or changed.
-    #[error("the agent's endpoint is gone or has changed")]
+    /// Its endpoint vanished.
+    #[error("the agent's endpoint is gone")]
     Withdrawn,
 }
 
@@ -281,8 +282,10 @@ impl ReadingsClient {
             wanted.insert(node, endpoint);
         }
         let mut nodes = self.0.nodes.lock();
-        for (_, node) in nodes.extract_if(|name, node| wanted.get(name) != Some(&node.endpoint)) {
-            self.report_withdrawn(node.endpoint.node.clone());
+        for (name, _) in nodes.extract_if(|name, node| wanted.get(name) != Some(&node.endpoint)) {
+            if !wanted.contains_key(&name) {
+                self.report_withdrawn(name);
+            }
         }
         for (name, endpoint) in wanted {
             nodes.entry(name).or_insert_with(|| self.start(endpoint));
@@ -303,11 +306,15 @@ impl ReadingsClient {
         Node { endpoint, newest, _task: AbortOnDropHandle::new(tokio::spawn(task.run())) }
     }
 
-    /// From a task of its own: the channel may be full, and its consumer waiting for our lock.
+    /// Where the channel is full, from a task of its own: its consumer may wait for our lock.
     fn report_withdrawn(&self, node: NodeName) {
-        let events = self.0.events.clone();
         let lost = Lost { node, why: LostReason::Withdrawn, at: self.0.clock.now() };
-        tokio::spawn(async move { events.send(Event::Lost(lost)).await });
+        if let Err(mpsc::error::TrySendError::Full(event)) =
+            self.0.events.try_send(Event::Lost(lost))
+        {
+            let events = self.0.events.clone();
+            tokio::spawn(async move { events.send(event).await });
+        }
     }
 
     /// Follows what discovery publishes until its sender is gone.

@@ -48,6 +48,12 @@ pub trait Sampler: Send + Sync + 'static {
     /// would free memory that is in use.
     fn sample(&self, node: &NodeName) -> impl Future<Output = Result<Reading, SampleError>> + Send;
 
+    /// What streams show of a sampling that nobody asked for: the sampling itself. A simulation
+    /// puts its faults here; what answers a question is never tampered with, since it is evidence.
+    fn shown(&self, _node: &NodeName, reading: Arc<Reading>) -> Arc<Reading> {
+        reading
+    }
+
     /// Signals that a sampling before the interval is over would show something new. `None`: the
     /// backend cannot tell.
     fn movements(&self, _node: &NodeName) -> Option<watch::Receiver<()>> {

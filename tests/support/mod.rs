@@ -7,6 +7,7 @@
 // A harness that cannot do its work has nothing better to do than to fail the test.
 #![allow(clippy::expect_used)]
 
+pub mod agents;
 pub mod binaries;
 pub mod cluster;
 pub mod eventually;

@@ -1,5 +1,6 @@
 //! One simulated node: its GPUs, the kubelet's device book, and what is wrong with its agent.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub enum Loss {
     Hung,
 }
 
-/// In which order samplings reach the reader.
+/// In which order streams show samplings that nobody asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Delivery {
@@ -66,8 +67,8 @@ pub(in crate::agent) struct GpuPlan {
     pub(in crate::agent) pods: Vec<(PodRef, Amount)>,
 }
 
-/// Readings kept for [`Delivery`] to reach back to.
-const REMEMBERED: usize = 2;
+/// Readings kept for [`Delivery`] to reach back to, the newest included.
+const REMEMBERED: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -75,8 +76,10 @@ pub(super) struct Node {
     run: AgentRun,
     run_started: Time,
     sampling: u64,
-    /// The last readings, newest last.
-    made: Vec<Reading>,
+    /// Readings shown to streams.
+    shown: u64,
+    /// The last of them, newest last.
+    recent: VecDeque<Arc<Reading>>,
     pub(super) attribution: Attribution,
     pub(super) gpus: Vec<Gpu>,
     pub(super) devices: Vec<DeviceAssignment>,
@@ -90,7 +93,8 @@ impl Node {
             run: new_run(),
             run_started: now,
             sampling: 0,
-            made: Vec::new(),
+            shown: 0,
+            recent: VecDeque::new(),
             attribution: Attribution::Full,
             gpus: Vec::new(),
             devices: Vec::new(),
@@ -146,7 +150,7 @@ impl Node {
         self.run = new_run();
         self.run_started = now;
         self.sampling = 0;
-        self.made.clear();
+        self.recent.clear();
         for gpu in &mut self.gpus {
             gpu.forget_peaks(now);
         }
@@ -173,20 +177,21 @@ impl Node {
         reading
     }
 
-    /// Samples, and delivers what the order of delivery says: the sampling or an earlier one.
-    pub(super) fn deliver(&mut self, now: Time, window: Duration) -> Reading {
-        let reading = self.sample(now, window);
+    /// What streams show of a sampling: it, or what the order of delivery makes of it.
+    pub(super) fn show(&mut self, reading: Arc<Reading>) -> Arc<Reading> {
+        self.shown += 1;
         let back = match self.faults.delivery {
-            Delivery::Repeated if self.sampling.is_multiple_of(2) => 1,
-            Delivery::OutOfOrder if self.sampling.is_multiple_of(3) => 2,
+            Delivery::Repeated if self.shown.is_multiple_of(2) => 1,
+            Delivery::OutOfOrder if self.shown.is_multiple_of(3) => 2,
             _ => 0,
         };
-        self.made.push(reading);
-        let delivered = self.made[self.made.len().saturating_sub(back + 1)].clone();
-        if self.made.len() > REMEMBERED {
-            self.made.remove(0);
+        self.recent.push_back(reading);
+        if self.recent.len() > REMEMBERED {
+            self.recent.pop_front();
         }
-        delivered
+        let newest = self.recent.len() - 1;
+        // A copy: what is sent again is a message of its own.
+        Arc::new((*self.recent[newest.saturating_sub(back)]).clone())
     }
 
     /// Removes the device book's entries of that pod.

@@ -1,5 +1,7 @@
 //! The fleet as the agents' server sees it, faults included.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -29,11 +31,18 @@ impl Sampler for SimulatedFleet {
                 // Any change of the node wakes us, its removal too.
                 Some(Loss::Hung) => drop(movement.changed().await),
                 None => {
-                    let reading = cell.node.lock().deliver(self.0.clock.now(), self.0.peak_window);
+                    let reading = cell.node.lock().sample(self.0.clock.now(), self.0.peak_window);
                     sleep(faults.late).await;
                     return Ok(reading);
                 }
             }
+        }
+    }
+
+    fn shown(&self, node: &NodeName, reading: Arc<Reading>) -> Arc<Reading> {
+        match self.cell(node.as_str()) {
+            Ok(cell) => cell.node.lock().show(reading),
+            Err(_) => reading,
         }
     }
 

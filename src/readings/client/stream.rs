@@ -46,7 +46,11 @@ impl StreamTask {
         let mut backoff = Backoff::new(&self.config);
         loop {
             let Err(End::Lost(why)) = self.read_stream(&mut backoff).await else { return };
-            tracing::debug!(node = %self.node, reason = why.reason(), error = %why, "stream lost");
+            if backoff.is_fresh() {
+                tracing::warn!(node = %self.node, reason = why.reason(), error = %why, "readings lost");
+            } else {
+                tracing::debug!(node = %self.node, reason = why.reason(), error = %why, "still no readings");
+            }
             let lost = Lost { node: self.node.clone(), why, at: self.clock.now() };
             if self.events.send(Event::Lost(lost)).await.is_err() {
                 return;
@@ -119,6 +123,9 @@ impl News {
                 if newest.advance(&reading.agent, reading.sampling) {
                     self.reading = Some(reading);
                     self.heartbeat = None;
+                } else {
+                    // A first reading that we knew was not sampled after we connected.
+                    self.opened_at = None;
                 }
             }
             Applied::Heartbeat(heartbeat) => {
@@ -198,6 +205,11 @@ impl Backoff {
         Self { first: config.first_retry, longest: config.longest_retry, next: config.first_retry }
     }
 
+    /// Whether nothing has failed since the last reset.
+    fn is_fresh(&self) -> bool {
+        self.next == self.first
+    }
+
     fn reset(&mut self) {
         self.next = self.first;
     }
@@ -208,3 +220,6 @@ impl Backoff {
         wait.mul_f64(rand::rng().random_range(0.5..1.5))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,7 @@ impl<S: Sampler> Task<S> {
 
     /// Samples once, publishes, and answers every question asked before the sampling began.
     async fn sample(&mut self, cause: Cause) -> Sampled {
-        let must_publish = !matches!(cause, Cause::Movement);
+        let is_due = !matches!(cause, Cause::Movement);
         let mut waiting = Vec::new();
         if let Cause::Question(question) = cause {
             waiting.push(question);
@@ -117,17 +117,29 @@ impl<S: Sampler> Task<S> {
         }
         let sampled = self.sampler.sample(&self.node).await.map(Arc::new);
         self.sampled_at = Instant::now();
-        if let Err(error) = &sampled {
-            tracing::debug!(node = %self.node, %error, "no sampling");
-        }
-        if must_publish || !waiting.is_empty() || self.is_worth_a_push(&sampled) {
+        self.log_turn(&sampled);
+        if !waiting.is_empty() {
             self.publish.send_replace(Some(sampled.clone()));
+        } else if is_due || self.is_worth_a_push(&sampled) {
+            let shown = sampled.clone().map(|reading| self.sampler.shown(&self.node, reading));
+            self.publish.send_replace(Some(shown));
         }
         for question in waiting {
             // Whoever asked may be gone.
             drop(question.send(sampled.clone()));
         }
         sampled
+    }
+
+    /// Says once when samplings begin to fail, and once when they no longer do.
+    fn log_turn(&self, sampled: &Sampled) {
+        match (&*self.publish.borrow(), sampled) {
+            (Some(Err(_)), Ok(_)) => tracing::info!(node = %self.node, "sampled again"),
+            (Some(Ok(_)) | None, Err(error)) => {
+                tracing::warn!(node = %self.node, %error, "not sampled")
+            }
+            _ => {}
+        }
     }
 
     fn is_worth_a_push(&self, sampled: &Sampled) -> bool {
