@@ -84,36 +84,45 @@ impl Client {
     }
 
     pub async fn next(&mut self) -> Event {
-        timeout(DEADLINE, self.events.recv())
-            .await
-            .expect("an event in time")
-            .expect("the client still runs")
+        self.find(Some).await
     }
 
     pub async fn arrival(&mut self, is_it: impl Fn(&Reading) -> bool) -> Arrival {
-        loop {
-            if let Event::Arrival(arrival) = self.next().await
-                && is_it(&arrival.reading)
-            {
-                return arrival;
-            }
-        }
+        let wanted = |event| match event {
+            Event::Arrival(arrival) => Some(arrival).filter(|arrival| is_it(&arrival.reading)),
+            _ => None,
+        };
+        self.find(wanted).await
     }
 
     pub async fn lost(&mut self) -> LostReason {
-        loop {
-            if let Event::Lost(lost) = self.next().await {
-                return lost.why;
-            }
-        }
+        let wanted = |event| match event {
+            Event::Lost(lost) => Some(lost.why),
+            _ => None,
+        };
+        self.find(wanted).await
     }
 
+    /// The sampling of the next heartbeat.
     pub async fn heartbeat(&mut self) -> u64 {
-        loop {
-            if let Event::Heartbeat(heartbeat) = self.next().await {
-                return heartbeat.sampling;
+        let wanted = |event| match event {
+            Event::Heartbeat(heartbeat) => Some(heartbeat.sampling),
+            _ => None,
+        };
+        self.find(wanted).await
+    }
+
+    /// The first event that `wanted` makes something of. Other events do not put the deadline off.
+    async fn find<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.events.recv().await.expect("the client still runs");
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
             }
-        }
+        };
+        timeout(DEADLINE, found).await.expect("the event in time")
     }
 }
 

@@ -160,3 +160,6 @@ async fn moved(movements: &mut Option<watch::Receiver<()>>, not_before: Instant)
     }
     sleep_until(not_before).await;
 }
+
+#[cfg(test)]
+mod tests;
