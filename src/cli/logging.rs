@@ -4,9 +4,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+/// kube's client calls each failed request an error; whoever made the request knows better.
+const DEFAULT: &str = "info,kube_client::client::builder=off";
+
 /// Writes logs in this format from now on.
 pub fn start(format: LogFormat) {
-    start_at("info", format);
+    start_at(DEFAULT, format);
 }
 
 /// The same, with what is logged where `FILMGATE_LOG` does not say.

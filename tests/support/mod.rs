@@ -19,6 +19,7 @@ pub mod objects;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod rights;
 pub mod scheduler;
 pub mod scripted;
 pub mod site;
