@@ -44,7 +44,7 @@ async fn become_equal(agents: &mut watch::Receiver<Vec<AgentEndpoint>>, expected
 async fn agents_come_change_and_go_with_their_endpoints() {
     let mut cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
     apply(&cluster.admin(), &shipped("deploy/rbac.yaml")).await;
-    let slices: Api<EndpointSlice> = Api::namespaced(cluster.admin(), "default");
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.admin(), "filmgate");
     let create = async |slice| slices.create(&PostParams::default(), &slice).await.unwrap();
     let ready =
         json!([{"addresses": ["10.1.0.1"], "nodeName": "n0", "conditions": {"ready": true}}]);
@@ -52,7 +52,7 @@ async fn agents_come_change_and_go_with_their_endpoints() {
     create(slice("other", "something-else", ready)).await;
 
     let selector = SliceSelector {
-        namespace: "default".into(),
+        namespace: "filmgate".into(),
         labels: "kubernetes.io/service-name=filmgate-agent".into(),
         port: "readings".into(),
     };

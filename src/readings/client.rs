@@ -18,7 +18,7 @@ pub use self::event::{Arrival, Event, Heartbeat, Lost, LostReason, SampleNowErro
 use self::stream::StreamTask;
 use super::protocol::{Applied, Follower, Message, ProtocolError};
 use crate::clock::Clock;
-use crate::engine::{AgentRun, NodeName, Reading, Time};
+use crate::engine::{AgentRun, NodeName, Reading};
 
 mod event;
 mod lines;
