@@ -58,6 +58,7 @@ impl Gate {
             return Filtered::All;
         }
         self.metrics.refusals(&judged.reasons);
+        self.early.lock().take(&facts.id.uid);
         match judged.remaining {
             Remaining::None if names.is_empty() => {}
             Remaining::None => self.refuse_everywhere(facts, ask, names, now),

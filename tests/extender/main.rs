@@ -1,0 +1,18 @@
+//! The extender as kube-scheduler meets it: over its routes, with a cluster that follows a script.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/engine.rs"]
+mod support;
+
+mod bad_input;
+mod bind;
+mod explain;
+mod filter;
+mod golden;
+mod line;
+mod ops;
+mod prioritize;
+mod script;
+mod site;
+mod speed;
