@@ -11,6 +11,7 @@
 pub mod accounting;
 pub mod bytes;
 pub mod claim;
+mod digest;
 pub mod ids;
 pub mod ledger;
 pub mod placement;
@@ -27,7 +28,7 @@ pub use bytes::Bytes;
 pub use ids::{AgentRun, GpuUuid, NodeName, NodeUid, PodRef, PodUid};
 pub use ledger::{
     Admission, AdmitError, Arrival, HoldOutcome, Ledger, NodeFacts, PluginAllocation, Policy,
-    StalePolicy, Wake,
+    Refusals, StalePolicy, Wake,
 };
 pub use pod::{Decision, PodFacts};
 pub use reading::{Attribution, DeviceAssignment, GpuReading, Health, PodMemory, Reading};

@@ -7,6 +7,7 @@
 
 mod admission;
 mod events;
+mod judging;
 mod line;
 mod node;
 
@@ -22,6 +23,7 @@ use super::{Bytes, NodeName, PodFacts, PodRef, PodUid, Time};
 
 pub use admission::{Admission, AdmitError, HoldOutcome};
 pub use events::{Arrival, NodeFacts};
+pub use judging::Refusals;
 pub use line::{WaitingPod, Wake};
 pub(super) use node::Node;
 

@@ -103,7 +103,7 @@ pub fn judge(
     if terrain.is_mps && bytes.get() > gpu.total.get() / u64::from(gpu.replicas.max(1)) {
         return Err(Reason::AboveMpsShare);
     }
-    Ok(score::terms(gpu, free, bytes, terrain.freshness))
+    Ok(score::terms(gpu.total, gpu.utilization_ratio, free, bytes, terrain.freshness))
 }
 
 fn is_empty(gpu: &GpuState, taken: Bytes, policy: &Policy) -> bool {
@@ -181,17 +181,18 @@ impl<'a> Draft<'a> {
     /// The `share.gpus` distinct GPUs with the best scores.
     fn best(&self, gpus: Vec<usize>, share: &Share) -> Result<Vec<usize>, Reason> {
         let wanted = share.gpus as usize;
-        let mut nearest = None;
+        let mut refusals = Vec::new();
         let mut fitting = Vec::with_capacity(gpus.len());
         for gpu in gpus {
             match self.judge(gpu, share.vram) {
                 Ok(terms) => fitting.push((self.terrain.policy.weights.score(terms), gpu)),
-                Err(reason) => nearest = nearest.max(Some(nearness(reason))),
+                Err(reason) => refusals.push(reason),
             }
         }
         if fitting.len() < wanted {
             let some_fit = !fitting.is_empty();
-            return Err(if some_fit { Reason::NotEnoughGpus } else { reason_of(nearest) });
+            let nearest = nearest(refusals).unwrap_or(Reason::NoSuchGpu);
+            return Err(if some_fit { Reason::NotEnoughGpus } else { nearest });
         }
         fitting.sort_by(|(left, _), (right, _)| right.total_cmp(left));
         Ok(fitting.into_iter().take(wanted).map(|(_, gpu)| gpu).collect())
@@ -311,6 +312,7 @@ fn nearness(reason: Reason) -> (u8, Reason) {
     (rank, reason)
 }
 
-fn reason_of(nearest: Option<(u8, Reason)>) -> Reason {
-    nearest.map_or(Reason::NoSuchGpu, |(_, reason)| reason)
+/// Of the refusals of single GPUs the one that came nearest.
+pub(super) fn nearest(refusals: impl IntoIterator<Item = Reason>) -> Option<Reason> {
+    refusals.into_iter().max_by_key(|reason| nearness(*reason))
 }

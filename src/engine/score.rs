@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Bytes;
-use super::accounting::GpuState;
 
 /// Weights of the terms; only their proportions matter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -62,13 +61,19 @@ impl Weights {
     }
 }
 
-/// The terms for a pod that asks `bytes` of a GPU with `free` bytes for it.
+/// The terms for a pod that asks `bytes` of a GPU with `free` of `total` bytes for it.
 #[must_use]
-pub fn terms(gpu: &GpuState, free: Bytes, bytes: Bytes, freshness: f64) -> Terms {
+pub fn terms(
+    total: Bytes,
+    utilization_ratio: f64,
+    free: Bytes,
+    bytes: Bytes,
+    freshness: f64,
+) -> Terms {
     Terms {
         tightness: bytes.ratio_of(free).min(1.0),
-        free_after: (free - bytes).ratio_of(gpu.total),
-        idleness: 1.0 - gpu.utilization_ratio.clamp(0.0, 1.0),
+        free_after: (free - bytes).ratio_of(total),
+        idleness: 1.0 - utilization_ratio.clamp(0.0, 1.0),
         freshness,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::accounting::{self, GpuState};
+use super::accounting::{self, GpuState, NodeView};
 use super::claim::{Claim, ClaimState};
 use super::ledger::Node;
 use super::placement::{self, Placement};
@@ -240,13 +240,17 @@ impl Ledger {
         now: Time,
     ) -> Option<NearestMiss> {
         let nodes = nodes.into_iter().filter_map(|name| self.node(name));
+        let roomiest = |view: &NodeView| {
+            let offered = view.gpus.iter().enumerate().filter(|(_, gpu)| is_offered(gpu, ask));
+            let roomiest = offered.max_by_key(|(_, gpu)| gpu.open_bytes());
+            roomiest.map(|(position, gpu)| (gpu.open_bytes(), position))
+        };
         let candidates = nodes.filter_map(|node| {
             let view = node.view_for(Some(pod), self.policy(), now);
-            let offered = view.gpus.iter().filter(|gpu| is_offered(gpu, ask));
-            let roomiest = offered.max_by_key(|gpu| gpu.open_bytes())?.clone();
-            Some((node, roomiest))
+            roomiest(&view).map(|(bytes, position)| (bytes, position, node))
         });
-        let (node, gpu) = candidates.max_by_key(|(_, gpu)| gpu.open_bytes())?;
+        let (_, position, node) = candidates.max_by_key(|(bytes, _, _)| *bytes)?;
+        let gpu = &node.view_for(Some(pod), self.policy(), now).gpus[position];
         Some(NearestMiss {
             asked: hungriest(ask),
             node: node.name.clone(),

@@ -5,6 +5,7 @@
 //! they came in: at thousands of nodes a copy of each would cost more than the decision.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
@@ -184,8 +185,6 @@ impl<'a> NodeListOut<'a> {
 struct Empty {}
 
 /// `FailedNodesMap`: node name → reason.
-///
-/// A name that was offered twice is in it twice; Go keeps one.
 #[derive(Debug, Default)]
 pub struct Refusals<'a>(Vec<(&'a str, &'a str)>);
 
@@ -193,6 +192,12 @@ impl<'a> Refusals<'a> {
     /// The node is refused for that reason.
     pub fn push(&mut self, node: &'a str, reason: &'a str) {
         self.0.push((node, reason));
+    }
+
+    /// Drops what is there twice, since it is a map.
+    pub fn name_each_once(&mut self) {
+        let mut seen = HashSet::new();
+        self.0.retain(|(node, _)| seen.insert(*node));
     }
 }
 

@@ -16,4 +16,5 @@ mod readings;
 mod release;
 mod relists;
 mod unsteered;
+mod usual;
 mod waiting;

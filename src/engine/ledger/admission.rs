@@ -54,23 +54,6 @@ pub enum AdmitError {
 }
 
 impl Ledger {
-    /// Judges the pod on each named node: its score there, or why it does not fit.
-    pub fn judge<'n>(
-        &self,
-        pod: &PodUid,
-        ask: &GpuAsk,
-        nodes: impl IntoIterator<Item = &'n str>,
-        now: Time,
-    ) -> Vec<Result<f64, Reason>> {
-        let own = self.claim_at.get(pod).copied();
-        let judge = |name: &str| {
-            let index = self.node_index(name).ok_or(Reason::UnknownNode)?;
-            let except = (own == Some(index)).then_some(pod);
-            self.nodes[index].judge(except, ask, &self.policy, now)
-        };
-        nodes.into_iter().map(judge).collect()
-    }
-
     /// Whether a Binding of the pod may still be on its way, so that nothing can be said of it.
     #[must_use]
     pub fn is_binding(&self, pod: &PodUid) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Policy, StalePolicy};
 use crate::engine::accounting::{self, GpuState, NodeView};
 use crate::engine::claim::{Claim, ClaimState};
+use crate::engine::digest::Digest;
 use crate::engine::placement::{self, Placement, Terrain};
 use crate::engine::reading::ImpossibleReading;
 use crate::engine::request::GpuAsk;
@@ -35,6 +36,8 @@ pub(in crate::engine) struct Node {
     pub(in crate::engine) impossible: Option<ImpossibleReading>,
     pub(in crate::engine) claims: Vec<Claim>,
     pub(in crate::engine) view: NodeView,
+    /// The view's answers to the usual ask.
+    pub(super) digest: Digest,
 }
 
 impl Node {
@@ -53,6 +56,7 @@ impl Node {
             impossible: None,
             claims: Vec::new(),
             view: NodeView::default(),
+            digest: Digest::default(),
         }
     }
 
@@ -104,6 +108,11 @@ impl Node {
         }
     }
 
+    /// No hold in the kept view has ended.
+    pub(super) fn is_view_current(&self, now: Time) -> bool {
+        self.view.valid_until.is_none_or(|until| now < until)
+    }
+
     /// The view of a pod that has its own claim left out. The kept view serves unless the pod has
     /// a claim here or a hold in it has ended.
     pub(in crate::engine) fn view_for(
@@ -112,11 +121,10 @@ impl Node {
         policy: &Policy,
         now: Time,
     ) -> Cow<'_, NodeView> {
-        let is_current = self.view.valid_until.is_none_or(|until| now < until);
         let has_claim =
             pod.is_some_and(|pod| self.claims.iter().any(|claim| claim.pod.uid == *pod));
         match &self.reading {
-            Some(reading) if has_claim || !is_current => {
+            Some(reading) if has_claim || !self.is_view_current(now) => {
                 Cow::Owned(accounting::view(reading, &self.claims, policy, now, pod))
             }
             _ => Cow::Borrowed(&self.view),
@@ -139,17 +147,6 @@ impl Node {
     ) -> Result<Placement, Reason> {
         self.check_usable(policy, now)?;
         placement::place(&self.view_for(pod, policy, now), ask, self.terrain(policy, now))
-    }
-
-    /// How well the pod would do here.
-    pub(in crate::engine) fn judge(
-        &self,
-        pod: Option<&PodUid>,
-        ask: &GpuAsk,
-        policy: &Policy,
-        now: Time,
-    ) -> Result<f64, Reason> {
-        self.place(pod, ask, policy, now).map(|placement| placement.score)
     }
 
     /// Whether the reading is newer than all that came before. Within a run its number tells; of
@@ -224,6 +221,7 @@ impl Node {
         self.impossible = None;
         self.needs_proof = true;
         self.view = NodeView::default();
+        self.digest = Digest::default();
     }
 
     /// Ends holds that are over; the number of those.
@@ -241,6 +239,7 @@ impl Node {
     pub(super) fn refresh(&mut self, policy: &Policy, now: Time) -> bool {
         let Some(reading) = &self.reading else { return false };
         let view = accounting::view(reading, &self.claims, policy, now, None);
+        self.digest = Digest::of(&view, self.is_mps, policy);
         let before = std::mem::replace(&mut self.view, view);
         is_roomier(&self.view, &before)
     }

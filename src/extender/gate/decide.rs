@@ -4,7 +4,7 @@ use parking_lot::RwLockWriteGuard;
 
 use super::{Gate, GateError, Incoming, Mode};
 use crate::engine::request::BadRequest;
-use crate::engine::{GpuAsk, Ledger, PodFacts, PodUid, Reason, Time, score};
+use crate::engine::{GpuAsk, Ledger, PodFacts, PodUid, Reason, Refusals, Time, score};
 
 /// The best node alone gets this; the others at most one less.
 const BEST_SCORE: i64 = 10;
@@ -14,8 +14,8 @@ const BEST_SCORE: i64 = 10;
 pub enum Filtered {
     /// Every node passes.
     All,
-    /// For each name in order: why it is refused, or `None`.
-    Each(Vec<Option<Reason>>),
+    /// What each says.
+    Each(Refusals),
     /// No node passes, since the pod's annotations cannot be meant.
     BadRequest(BadRequest),
 }
@@ -54,10 +54,10 @@ impl Gate {
         now: Time,
     ) -> Filtered {
         if self.settings.mode == Mode::Observe {
-            self.metrics.observed_refusals(&judged.reasons);
+            self.metrics.observed_refusals(&judged.refusals.reasons);
             return Filtered::All;
         }
-        self.metrics.refusals(&judged.reasons);
+        self.metrics.refusals(&judged.refusals.reasons);
         self.early.lock().take(&facts.id.uid);
         match judged.remaining {
             Remaining::None if names.is_empty() => {}
@@ -66,7 +66,7 @@ impl Gate {
             Remaining::Several if judged.is_waiting => self.write().stop_waiting(&facts.id.uid),
             Remaining::Several => {}
         }
-        Filtered::Each(judged.reasons)
+        Filtered::Each(judged.refusals)
     }
 
     fn hold_only(&self, facts: &PodFacts, ask: &GpuAsk, node: &str, now: Time) {
@@ -133,7 +133,7 @@ impl Gate {
 }
 
 struct Judged {
-    reasons: Vec<Option<Reason>>,
+    refusals: Refusals,
     remaining: Remaining,
     is_waiting: bool,
 }
@@ -146,17 +146,17 @@ enum Remaining {
 }
 
 fn judge(ledger: &Ledger, uid: &PodUid, ask: &GpuAsk, names: &[&str], now: Time) -> Judged {
-    let verdicts = ledger.judge(uid, ask, names.iter().copied(), now);
-    let mut remaining = Remaining::None;
-    for (at, name) in names.iter().enumerate().filter(|(at, _)| verdicts[*at].is_ok()) {
-        remaining = match remaining {
-            Remaining::None => Remaining::One(at),
-            Remaining::One(first) if names[first] == *name => Remaining::One(first),
-            _ => Remaining::Several,
-        };
-    }
-    let reasons = verdicts.into_iter().map(Result::err).collect();
-    Judged { reasons, remaining, is_waiting: ledger.is_waiting(uid) }
+    let refusals = ledger.refusals(uid, ask, names.iter().copied(), now);
+    let remaining = remaining(&refusals.reasons, names);
+    Judged { refusals, remaining, is_waiting: ledger.is_waiting(uid) }
+}
+
+fn remaining(reasons: &[Option<Reason>], names: &[&str]) -> Remaining {
+    let passing = |at: &usize| reasons[*at].is_none();
+    let Some(first) = (0..names.len()).find(passing) else { return Remaining::None };
+    let is_another = |at: &usize| passing(at) && names[*at] != names[first];
+    let another = (first + 1..names.len()).find(is_another);
+    if another.is_some() { Remaining::Several } else { Remaining::One(first) }
 }
 
 /// Nothing can be said of a pod that is bound or may be any moment.

@@ -112,7 +112,9 @@ fn answer_filter(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
 fn outcome_word(filtered: &Filtered, nodes: usize) -> &'static str {
     match filtered {
         Filtered::All => "ok",
-        Filtered::Each(verdicts) if nodes == 0 || verdicts.iter().any(Option::is_none) => "ok",
+        Filtered::Each(refusals) if nodes == 0 || refusals.reasons.iter().any(Option::is_none) => {
+            "ok"
+        }
         Filtered::Each(_) => "no_node",
         Filtered::BadRequest(_) => Reason::BadRequest.label(),
     }
@@ -139,7 +141,7 @@ fn filter_result<'a>(
     let refusal = |at: usize| -> Option<&'a str> {
         match filtered {
             Filtered::All => None,
-            Filtered::Each(verdicts) => verdicts[at].map(Reason::text),
+            Filtered::Each(refusals) => refusals.reasons[at].map(Reason::text),
             Filtered::BadRequest(_) => fault.0.as_deref(),
         }
     };
@@ -152,6 +154,15 @@ fn filter_result<'a>(
             Some(text) if nominated == Some(name) => result.failed_nodes.push(name, text),
             Some(text) => result.failed_and_unresolvable_nodes.push(name, text),
         }
+    }
+    let may_repeat = match filtered {
+        Filtered::All => false,
+        Filtered::Each(refusals) => refusals.may_repeat,
+        Filtered::BadRequest(_) => true,
+    };
+    if may_repeat {
+        result.failed_nodes.name_each_once();
+        result.failed_and_unresolvable_nodes.name_each_once();
     }
     match &call.offer {
         Offer::Names(_) => {

@@ -1,0 +1,128 @@
+//! What filter and prioritize ask: thousands of nodes in a row, for one pod.
+
+use super::{Ledger, Node, NodeIndex};
+use crate::engine::digest::UsualAsk;
+use crate::engine::request::GpuAsk;
+use crate::engine::{PodUid, Reason, Time};
+
+/// What each of the named nodes says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals {
+    /// For each name in order: why it is refused, or `None`.
+    pub reasons: Vec<Option<Reason>>,
+    /// A name may be there more than once.
+    pub may_repeat: bool,
+}
+
+/// A pod that is about to be judged at many nodes.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    pod: &'a PodUid,
+    ask: &'a GpuAsk,
+    usual: Option<UsualAsk<'a>>,
+    /// The node that it has a claim on.
+    own: Option<NodeIndex>,
+    now: Time,
+}
+
+impl Ledger {
+    /// Judges the pod on each named node: its score there, or why it does not fit.
+    pub fn judge<'n>(
+        &self,
+        pod: &PodUid,
+        ask: &GpuAsk,
+        nodes: impl IntoIterator<Item = &'n str>,
+        now: Time,
+    ) -> Vec<Result<f64, Reason>> {
+        let asker = self.asker(pod, ask, now);
+        let judge = |name: &str| {
+            let index = self.node_index(name).ok_or(Reason::UnknownNode)?;
+            self.score_at(index, asker)
+        };
+        nodes.into_iter().map(judge).collect()
+    }
+
+    /// Why each named node refuses the pod; as [`Ledger::judge`], without a score.
+    pub fn refusals<'n>(
+        &self,
+        pod: &PodUid,
+        ask: &GpuAsk,
+        nodes: impl IntoIterator<Item = &'n str>,
+        now: Time,
+    ) -> Refusals {
+        let asker = self.asker(pod, ask, now);
+        let mut seen = Seen { known: vec![0; self.nodes().len() / 64 + 1], unknown: 0 };
+        let mut may_repeat = false;
+        let refusal = |name: &str| {
+            let index = self.node_index(name);
+            may_repeat |= seen.again(index);
+            match index {
+                Some(index) => self.fits_at(index, asker).err(),
+                None => Some(Reason::UnknownNode),
+            }
+        };
+        let reasons = nodes.into_iter().map(refusal).collect();
+        Refusals { reasons, may_repeat }
+    }
+
+    fn asker<'a>(&self, pod: &'a PodUid, ask: &'a GpuAsk, now: Time) -> Asker<'a> {
+        Asker { pod, ask, usual: ask.usual(), own: self.claim_at.get(pod).copied(), now }
+    }
+
+    fn fits_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<(), Reason> {
+        let node = &self.nodes()[index];
+        node.check_usable(self.policy(), asker.now)?;
+        let by_digest = asker.usual.filter(|_| asker.may_use_digest(index, node));
+        match by_digest.and_then(|usual| node.digest.fits(usual)) {
+            Some(answer) => answer,
+            None => self.score_by_placement(index, asker).map(|_| ()),
+        }
+    }
+
+    fn score_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<f64, Reason> {
+        let node = &self.nodes()[index];
+        node.check_usable(self.policy(), asker.now)?;
+        let by_digest = asker.usual.filter(|_| asker.may_use_digest(index, node));
+        match by_digest.and_then(|usual| Some((usual, node.digest.fits(usual)?))) {
+            Some((usual, Ok(()))) => {
+                let freshness = node.terrain(self.policy(), asker.now).freshness;
+                Ok(node.digest.score(usual, &self.policy().weights, freshness))
+            }
+            Some((_, Err(reason))) => Err(reason),
+            None => self.score_by_placement(index, asker),
+        }
+    }
+
+    fn score_by_placement(&self, index: NodeIndex, asker: Asker<'_>) -> Result<f64, Reason> {
+        let except = (asker.own == Some(index)).then_some(asker.pod);
+        let placed = self.nodes()[index].place(except, asker.ask, self.policy(), asker.now);
+        placed.map(|placement| placement.score)
+    }
+}
+
+impl Asker<'_> {
+    /// A digest knows nothing of the pod's own claim, nor of holds that ended since.
+    fn may_use_digest(&self, index: NodeIndex, node: &Node) -> bool {
+        self.own != Some(index) && node.is_view_current(self.now)
+    }
+}
+
+/// Which nodes were named before.
+struct Seen {
+    known: Vec<u64>,
+    unknown: usize,
+}
+
+impl Seen {
+    /// Notes the node; whether it may have been named before. Unknown ones are not told apart.
+    fn again(&mut self, index: Option<NodeIndex>) -> bool {
+        let Some(index) = index else {
+            self.unknown += 1;
+            return self.unknown > 1;
+        };
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        let is_again = self.known[word] & bit != 0;
+        self.known[word] |= bit;
+        is_again
+    }
+}
