@@ -47,3 +47,14 @@ fn a_waiting_pod_that_the_list_lacks_waits_no_more() {
     gate.ledger.replace_pods(Vec::new(), gate.now);
     assert_eq!(gate.ledger.waiting().count(), 0);
 }
+
+#[test]
+fn a_pod_that_an_older_list_lacked_is_charged_again_when_its_event_comes() {
+    let mut gate = Gate::with(&[node("n0").gpus(1)]);
+    let young = gate.bind(&pod("young").vram(12), "n0");
+    gate.ledger.replace_pods(Vec::new(), gate.now);
+    gate.ledger.apply_pod(young.on("n0").decided("n0", 0, 12).facts, gate.now);
+    gate.pass(120);
+    gate.sample_now(&node("n0").gpus(1));
+    assert_eq!(gate.free("n0", 0), less(12));
+}

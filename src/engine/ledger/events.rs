@@ -97,6 +97,11 @@ impl Ledger {
             self.apply_pod(last, now);
         }
         self.deleted.remember(pod.clone());
+        self.end_pod(pod, was_seen, now);
+    }
+
+    /// The pod is not there (any more): advice ends at once, charges when a sampling shows it.
+    fn end_pod(&mut self, pod: &PodUid, was_seen: bool, now: Time) {
         self.waiting.remove(pod);
         let known = self.pods.remove(pod);
         match self.claim_mut(pod).map(|(_, claim)| claim.state) {
@@ -117,7 +122,8 @@ impl Ledger {
         }
     }
 
-    /// A whole new list of pods: those that it lacks are gone.
+    /// A whole new list of pods: those that it lacks are gone, or younger than the list (known by
+    /// a fence or a look). So their deletion is not remembered: an event may yet bring one back.
     pub fn replace_pods(&mut self, pods: Vec<PodFacts>, now: Time) {
         let listed: std::collections::HashSet<_> =
             pods.iter().map(|pod| pod.id.uid.clone()).collect();
@@ -125,7 +131,7 @@ impl Ledger {
         let known = self.pods.keys().filter(|uid| !listed.contains(*uid));
         let gone: Vec<_> = known.cloned().collect();
         for uid in gone {
-            self.delete_pod(&uid, None, now);
+            self.end_pod(&uid, false, now);
         }
         for pod in pods {
             self.apply_pod(pod, now);
@@ -233,7 +239,10 @@ impl Ledger {
             && known.was_bound()
             && (at == index || known.is_confirmed)
         {
-            claim.state = known.state;
+            // One that was leaving since a list lacked it, and is there after all, is charged on.
+            if matches!(known.state, ClaimState::Bound { .. }) || facts.has_ended {
+                claim.state = known.state;
+            }
             claim.is_book_current = known.is_book_current;
             if known.is_confirmed {
                 claim.planned = std::mem::take(&mut known.planned);
