@@ -13,7 +13,6 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -50,10 +49,8 @@ struct Held {
 impl FaultProxy {
     /// Starts in front of the API server, with the rights of that kubeconfig's user.
     pub async fn start(kubeconfig: &Path, folder: &Path) -> Self {
-        let config = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(config, &options).await;
-        let upstream = Client::try_from(config.expect("a configuration")).expect("a client");
+        // Retries nothing: a Binding goes to the API server once.
+        let upstream = filmgate::cluster::connect(Some(kubeconfig)).await.expect("a client");
         let faults = Arc::new(Faults { upstream, state: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
