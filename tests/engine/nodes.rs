@@ -88,6 +88,31 @@ fn a_pod_that_goes_after_its_node_leaves_nothing() {
 }
 
 #[test]
+fn a_reading_without_a_node_shows_no_charge_of_a_pod_that_goes() {
+    let mut gate = Gate::with(&[n0()]);
+    let bound = gate.bind(&pod("p0").vram(12), "n0");
+    gate.ledger.delete_node(&NodeName::from("n0"));
+    gate.pass(1);
+    gate.sample_now(&n0());
+    assert_eq!(gate.free("n0", 0), less(12));
+    gate.ledger.delete_pod(bound.uid(), Some(bound.facts.clone()), gate.now);
+    assert_eq!(gate.free("n0", 0), less(0));
+}
+
+#[test]
+fn a_node_told_again_under_its_uid_is_read_anew_since_charges_ended_without_it() {
+    let mut gate = Gate::with(&[n0()]);
+    let bound = gate.bind(&pod("p0").vram(12), "n0");
+    gate.ledger.delete_node(&NodeName::from("n0"));
+    gate.pass(1);
+    gate.sample_now(&n0());
+    gate.ledger.delete_pod(bound.uid(), Some(bound.facts.clone()), gate.now);
+    gate.pass(1);
+    gate.ledger.apply_node(n0().facts, gate.now);
+    assert_eq!(gate.refusal(&pod("p1").vram(12), "n0"), Some(Reason::NeverRead));
+}
+
+#[test]
 fn a_force_deleted_pods_grace_outlives_its_node() {
     let mut gate = Gate::with(&[n0()]);
     let bound = gate.bind(&pod("p0").vram(12), "n0");

@@ -80,6 +80,17 @@ fn later_words_about_a_pod_that_ended_do_not_charge_it_again() {
 }
 
 #[test]
+fn an_event_that_a_fence_has_overtaken_does_not_bring_the_past_back() {
+    let (mut gate, bound) = bound();
+    gate.add(&pod("p0").vram(12));
+    assert_eq!(gate.ledger.pod(bound.uid()), Some(&bound.facts));
+    gate.add(&bound.clone().ended());
+    gate.add(&bound);
+    gate.sample_now(&empty());
+    assert_eq!(gate.free("n0", 0), less(0));
+}
+
+#[test]
 fn a_force_deleted_pod_stays_charged_for_half_a_minute_at_least() {
     let (mut gate, pod) = bound();
     delete(&mut gate, &pod);

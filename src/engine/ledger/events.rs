@@ -71,21 +71,20 @@ impl Ledger {
         if self.deleted.known.contains(&uid) {
             return;
         }
-        let known = self.pods.get(&uid).filter(|known| known.has_ended && known.node.is_some());
-        let is_over = facts.has_ended && known.is_some();
+        if self.pods.get(&uid).is_some_and(|known| is_late(&facts, known)) {
+            return;
+        }
         match &facts.node {
-            // Its charge has ended, or will: a later word about an ended pod is no news.
-            Some(_) if is_over => {}
             Some(node) => {
                 let node = self.intern(&node.clone());
                 self.settle_bound(&facts, node, now);
                 self.waiting.remove(&uid);
+                if facts.has_ended {
+                    self.start_leaving(&uid, now, now);
+                }
             }
             None if facts.has_ended => self.drop_advice(&uid, now),
             None => {}
-        }
-        if facts.has_ended && facts.node.is_some() && !is_over {
-            self.start_leaving(&uid, now, now);
         }
         self.pods.insert(uid, facts);
     }
@@ -258,11 +257,11 @@ impl Ledger {
         let Some((index, claim)) = self.claim_mut(uid) else { return };
         if !matches!(claim.state, ClaimState::Leaving { .. }) {
             claim.state = ClaimState::Leaving { not_before };
-            self.refresh(index, now);
         }
         if self.nodes[index].is_gone() {
             self.end_with_node(index);
         }
+        self.refresh(index, now);
     }
 
     /// Ends a hold; anything firmer stays.
@@ -325,4 +324,10 @@ impl Ledger {
         }
         !over.is_empty()
     }
+}
+
+/// A bound pod stays bound, and one that has ended runs no more and is charged once: what comes
+/// afterwards is no news, or an event that a fence's reply has overtaken.
+fn is_late(facts: &PodFacts, known: &PodFacts) -> bool {
+    known.node.is_some() && (known.has_ended || facts.node.is_none())
 }

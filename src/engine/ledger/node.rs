@@ -19,8 +19,8 @@ pub(in crate::engine) struct Node {
     pub(in crate::engine) name: NodeName,
     /// `None` while no such node exists in the cluster.
     pub(in crate::engine) uid: Option<NodeUid>,
-    /// The last that existed, where none does.
-    former_uid: Option<NodeUid>,
+    /// It was in the cluster, and is not.
+    is_gone: bool,
     pub(in crate::engine) is_mps: bool,
     pub(in crate::engine) reading: Option<Arc<Reading>>,
     pub(in crate::engine) read_at: Time,
@@ -45,7 +45,7 @@ impl Node {
         Self {
             name,
             uid: None,
-            former_uid: None,
+            is_gone: false,
             is_mps: false,
             reading: None,
             read_at: Time::ZERO,
@@ -62,13 +62,14 @@ impl Node {
 
     /// Such a node existed and does not any more.
     pub(super) fn is_gone(&self) -> bool {
-        self.uid.is_none() && self.former_uid.is_some()
+        self.is_gone
     }
 
-    /// A node with this name and UID exists; whether it is another than the last.
+    /// A node with this name and UID exists; whether it is another than the last, or was gone.
     pub(super) fn appear(&mut self, uid: NodeUid, now: Time) -> bool {
-        let before = self.uid.replace(uid).or_else(|| self.former_uid.take());
-        let is_another = before.is_some() && before != self.uid;
+        let was_gone = std::mem::take(&mut self.is_gone);
+        let before = self.uid.replace(uid);
+        let is_another = was_gone || (before.is_some() && before != self.uid);
         if is_another {
             self.forget_reading();
             self.demand_proof(now);
@@ -78,7 +79,7 @@ impl Node {
 
     /// The node is no longer in the cluster.
     pub(super) fn disappear(&mut self) {
-        self.former_uid = self.uid.take().or_else(|| self.former_uid.take());
+        self.is_gone |= self.uid.take().is_some();
         self.forget_reading();
     }
 

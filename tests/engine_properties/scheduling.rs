@@ -1,0 +1,201 @@
+//! What kube-scheduler and the extender do with a pod, and what becomes of its Binding.
+
+use std::sync::Arc;
+
+use filmgate::engine::{Bytes, Decision, GpuUuid, NodeName, PodFacts, PodUid};
+
+use crate::world::{World, is_unbound};
+
+/// A Binding on its way to the API server, or its reply on the way back.
+pub(crate) struct Binding {
+    pub(crate) pod: usize,
+    pub(crate) node: usize,
+    pub(crate) version: Arc<str>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) outcome: Option<bool>,
+    /// Nobody waits for the reply any more.
+    pub(crate) is_abandoned: bool,
+}
+
+impl World {
+    /// One of the Bindings that `may`.
+    fn pick_binding(&self, number: usize, may: impl Fn(&Binding) -> bool) -> Option<usize> {
+        let bindings: Vec<_> =
+            (0..self.bindings.len()).filter(|at| may(&self.bindings[*at])).collect();
+        bindings.get(number % bindings.len().max(1)).copied()
+    }
+
+    /// Everything goes as it should, from the filter to the reply.
+    pub(crate) fn schedule(&mut self, number: usize, node: usize) {
+        self.with(number, is_unbound, |world, pod| {
+            world.filter(pod);
+            let before = world.bindings.len();
+            world.bind(pod, node);
+            if world.bindings.len() > before {
+                world.commit(before);
+                world.reply(before);
+            }
+        });
+    }
+
+    pub(crate) fn filter(&mut self, pod: usize) {
+        let now = self.cluster.now;
+        let facts = self.cluster.pods[pod].facts.clone();
+        let uid = &facts.id.uid;
+        let Ok(ask) = &facts.ask else { return };
+        if self.ledger.is_binding(uid) || facts.node.is_some() || !self.cluster.pods[pod].exists {
+            return;
+        }
+        let names: Vec<_> =
+            self.cluster.machines.iter().map(|machine| machine.node.name.clone()).collect();
+        let verdicts = self.ledger.judge(uid, ask, names.iter().map(NodeName::as_str), now);
+        let scored =
+            verdicts.iter().zip(&names).filter_map(|(verdict, name)| Some((verdict.ok()?, name)));
+        match scored.max_by(|(left, _), (right, _)| left.total_cmp(right)) {
+            Some((_, best)) => {
+                self.ledger.stop_waiting(uid);
+                let is_held = self.ledger.hold(&facts.id, ask, best.as_str(), now);
+                // A pod that was bound or deleted meanwhile is past being held.
+                let may_hold = self.policy.holds
+                    && self.ledger.pod(uid).is_some_and(|known| known.node.is_none());
+                assert!(is_held || !may_hold, "what was judged to fit could not be held");
+            }
+            None => self.ledger.wait(uid, ask, names.iter().map(NodeName::as_str), now),
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
+        for wake in self.ledger.take_wakes(self.cluster.now) {
+            let known = self.ledger.pod(&wake.pod.uid).expect("only a known pod is woken");
+            assert!(known.node.is_none() && !known.has_ended, "woken, though it does not wait");
+        }
+    }
+
+    pub(crate) fn bind(&mut self, pod: usize, node: usize) {
+        let facts = self.cluster.pods[pod].facts.clone();
+        let mine =
+            self.bindings.iter().filter(|binding| binding.node == node && !binding.is_abandoned);
+        let on_their_way =
+            mine.filter(|one| one.outcome.is_none()).map(|one| self.cluster.devices(one.pod)).sum();
+        if !self.cluster.has_devices_left(node, self.cluster.devices(pod), on_their_way) {
+            return;
+        }
+        let name = self.cluster.machines[node].node.name.clone();
+        let known = self.ledger.pod(&facts.id.uid).cloned();
+        let before = self.oracle.sums(&name);
+        let Ok(admission) = self.ledger.admit(&facts.id.uid, name.as_str(), self.cluster.now)
+        else {
+            return;
+        };
+        let known = known.expect("only a known pod is admitted");
+        let decision = Decision::from_annotations(&admission.annotations.iter().cloned().collect());
+        let planned = decision.clone().unwrap_or_default().charged;
+        self.check_choice(&known, &planned);
+        self.oracle.admitted(&known, &name, planned);
+        self.check_admission(&name, &before);
+        let version = admission.resource_version;
+        self.bindings.push(Binding {
+            pod,
+            node,
+            version,
+            decision,
+            outcome: None,
+            is_abandoned: false,
+        });
+    }
+
+    /// A steered pod gets as many distinct GPUs as it asked for; any pod gets that many or more.
+    fn check_choice(&self, facts: &PodFacts, planned: &[(GpuUuid, Bytes)]) {
+        let ask = facts.ask.as_ref().expect("only a good request is admitted");
+        let distinct: std::collections::BTreeSet<_> = planned.iter().map(|(gpu, _)| gpu).collect();
+        let wanted = ask.devices() as usize;
+        assert!(
+            distinct.len() == planned.len() && distinct.len() >= wanted,
+            "{planned:?} for {ask:?}"
+        );
+        assert!(!ask.is_steered() || distinct.len() == wanted, "{planned:?} for {ask:?}");
+    }
+
+    /// The invariant.
+    fn check_admission(&self, node: &NodeName, before: &[(GpuUuid, Bytes)]) {
+        let seen = self.oracle.nodes.get(node).expect("an unknown node took a pod");
+        let last = seen.last.as_ref().expect("a node that was not read took a pod");
+        assert!(!seen.is_impossible, "a node with an impossible reading took a pod");
+        for ((gpu, after), (_, before)) in self.oracle.sums(node).iter().zip(before) {
+            let reading = last.reading.gpu(gpu).expect("the sums are of this reading");
+            let limit = reading.total - reading.reserved - self.policy.headroom;
+            assert!(
+                after <= before || *after <= limit,
+                "{gpu}: {before} became {after} of {limit}"
+            );
+        }
+    }
+
+    pub(crate) fn commit(&mut self, number: usize) {
+        let Some(at) = self.pick_binding(number, |one| one.outcome.is_none()) else { return };
+        let binding = &mut self.bindings[at];
+        let (pod, node, version) = (binding.pod, binding.node, binding.version.clone());
+        binding.outcome = Some(self.cluster.commit(pod, node, &version, binding.decision.clone()));
+    }
+
+    pub(crate) fn reply(&mut self, number: usize) {
+        let now = self.cluster.now;
+        let Some(at) = self.pick_binding(number, |one| one.outcome.is_some()) else { return };
+        let binding = self.bindings.remove(at);
+        let uid = &self.cluster.pods[binding.pod].facts.id.uid;
+        if binding.is_abandoned {
+            return;
+        }
+        if binding.outcome == Some(true) {
+            self.ledger.bound(uid, now);
+            self.oracle.bound(uid, now);
+        } else {
+            self.ledger.not_bound(uid, now);
+            self.oracle.not_bound(uid);
+        }
+    }
+
+    pub(crate) fn time_out(&mut self, number: usize) {
+        let Some(at) = self.pick_binding(number, |one| !one.is_abandoned) else { return };
+        self.bindings[at].is_abandoned = true;
+        self.ledger.doubt(&self.cluster.pods[self.bindings[at].pod].facts.id.uid);
+    }
+
+    pub(crate) fn lose(&mut self, number: usize) {
+        if let Some(at) = self.pick_binding(number, |one| one.is_abandoned) {
+            self.bindings.remove(at);
+        }
+    }
+
+    /// No reply comes any more: every Binding is in doubt, and fenced.
+    pub(crate) fn give_up_bindings(&mut self) {
+        (0..self.bindings.len()).for_each(|_| self.time_out(0));
+        self.bindings.clear();
+        self.fence();
+        while !self.cluster.pod_events.is_empty() {
+            self.watch_pod();
+        }
+    }
+
+    /// Each doubt is ended by moving the pod's version.
+    pub(crate) fn fence(&mut self) {
+        let now = self.cluster.now;
+        let doubtful: Vec<PodUid> = self.ledger.in_doubt().map(|pod| pod.uid.clone()).collect();
+        for uid in doubtful {
+            let pod = self.cluster.pods.iter().position(|pod| pod.facts.id.uid == uid);
+            let Some(pod) = pod.filter(|pod| self.cluster.pods[*pod].exists) else {
+                self.oracle.deleted(&uid, None, now);
+                self.ledger.delete_pod(&uid, None, now);
+                continue;
+            };
+            self.cluster.changed(pod);
+            let facts = self.cluster.pods[pod].facts.clone();
+            let is_bound = facts.node.is_some();
+            self.apply(facts);
+            if !is_bound {
+                self.oracle.not_bound(&uid);
+                self.ledger.not_bound(&uid, now);
+            }
+        }
+    }
+}
