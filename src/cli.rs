@@ -6,6 +6,7 @@ use crate::config::LogFormat;
 
 pub mod agent;
 pub mod demo;
+pub mod explain;
 pub mod extender;
 pub mod logging;
 pub mod shutdown;
@@ -26,6 +27,8 @@ pub enum Command {
     Agent(agent::Args),
     /// Answer kube-scheduler: where a GPU pod fits, and its Binding.
     Extender(Box<extender::Args>),
+    /// Say why a pod goes where it goes, or waits: every figure behind it.
+    Explain(explain::Args),
     /// Play a day of a diffusion service on simulated GPUs, and compare.
     Demo(demo::Args),
 }
@@ -42,6 +45,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         // It starts its logs by its configuration.
         Command::Extender(args) => extender::run(*args).await,
+        Command::Explain(args) => {
+            logging::start_at("error", LogFormat::Text);
+            explain::run(args).await
+        }
         Command::Demo(args) => {
             // What its parts log at work would drown what it shows.
             logging::start_at("error", LogFormat::Text);

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod explain;
 pub mod extender;
 pub mod metrics;
 pub mod readings;

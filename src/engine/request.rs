@@ -68,7 +68,7 @@ pub struct Share {
 }
 
 /// What a container needs on each of its GPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "source", content = "bytes")]
 pub enum Vram {
     /// Declared by annotation.

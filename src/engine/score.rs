@@ -29,7 +29,7 @@ impl Default for Weights {
 }
 
 /// The terms of one GPU for one pod, before weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
     /// Bytes asked over bytes free.

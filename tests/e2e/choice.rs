@@ -86,3 +86,34 @@ async fn two_gpus_are_two_distinct_gpus_with_room_or_none() {
     let condition = world.refused("p1").await;
     assert!(condition.contains("not enough distinct GPUs with free VRAM"), "{condition}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_each_gpus_account_of_a_waiting_pod_and_of_one_that_is_not_there() {
+    let nodes = vec![
+        SimulatedNode::new("n0", &[24]).foreign_gib(0, 16),
+        SimulatedNode::new("n1", &[24]).lost(),
+    ];
+    let world = World::start(WorldOptions { nodes, ..WorldOptions::default() }).await;
+    world.cluster.add_pod(pod("p0").gpus(1).vram("12Gi").steered()).await;
+    world.refused("p0").await;
+
+    let table = world.explain(&["default/p0"]);
+    assert!(table.contains("default/p0: waits for "), "{table}");
+    assert!(
+        table.contains("1 × nvidia.com/gpu for main, 12.0 GiB each (declared), steered"),
+        "{table}"
+    );
+    assert!(table.contains("most free: 7.5 of 24.0 GiB on n0 GPU 0"), "{table}");
+    assert!(table.contains("not enough free VRAM"), "{table}");
+    assert!(table.contains("no GPU telemetry yet"), "{table}");
+
+    let smaller = pod("what-if").gpus(1).vram("6Gi").steered().build();
+    let manifest = world.cluster.folder().join("pod.json");
+    let mut object = serde_json::to_value(smaller).unwrap();
+    object["kind"] = "Pod".into();
+    std::fs::write(&manifest, object.to_string()).unwrap();
+    let answer = world.explain(&["-o", "json", "-f", manifest.to_str().unwrap()]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["state"], "whatIf");
+    assert_eq!(answer["nodes"][0]["chosen"][0], world.gpu("n0", 0));
+}

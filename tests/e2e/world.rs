@@ -208,6 +208,15 @@ impl World {
         Metrics::scrape(&format!("http://{}/metrics", self.ops.address())).await
     }
 
+    /// What `filmgate explain` prints with these arguments.
+    pub fn explain(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        command.arg("explain").args(["--server", &self.verbs_url()]).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Where the verbs are.
     pub fn verbs_url(&self) -> String {
         format!("http://{}", self.verbs.address())

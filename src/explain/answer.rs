@@ -1,0 +1,130 @@
+//! What the table shows of an extender's answer. `docs/explain.md` describes the whole of it.
+
+use serde::Deserialize;
+
+use crate::engine::score::Terms;
+use crate::engine::{Bytes, Vram};
+
+/// An explanation as the extender sends it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The pod.
+    pub pod: PodName,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Whether kube-scheduler is answered at present.
+    pub is_answering: bool,
+    /// How far the pod has come.
+    pub state: String,
+    /// For how long it waits.
+    pub waiting_seconds: Option<f64>,
+    /// How many are before it in the line.
+    pub before_it: Option<usize>,
+    /// How far its claim has come.
+    pub claim: Option<String>,
+    /// Where its claim lies.
+    pub node: Option<String>,
+    /// What its containers ask.
+    pub asks: Vec<Ask>,
+    /// What is wrong with its annotations.
+    pub problem: Option<String>,
+    /// How near it came, where no node takes it.
+    pub nearest_miss: Option<String>,
+    /// What each node says.
+    pub nodes: Vec<Node>,
+}
+
+/// Which pod.
+#[derive(Debug, Deserialize)]
+pub struct PodName {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+/// What one container asks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ask {
+    /// The container.
+    pub container: String,
+    /// The extended resource.
+    pub resource: String,
+    /// How many GPUs.
+    pub gpus: u32,
+    /// What it needs on each.
+    pub vram: Vram,
+    /// Whether it takes the GPU that filmgate chooses.
+    pub is_steered: bool,
+}
+
+/// A node's answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// The node.
+    pub node: String,
+    /// Why it is refused.
+    pub reason: Option<Refusal>,
+    /// How good the place is, 0 to 1.
+    pub score: Option<f64>,
+    /// GPUs that the pod would be charged on.
+    pub chosen: Vec<String>,
+    /// Age of the last reading.
+    pub reading_age_seconds: Option<f64>,
+    /// Its GPUs.
+    pub gpus: Vec<Gpu>,
+}
+
+/// A refusal.
+#[derive(Debug, Deserialize)]
+pub struct Refusal {
+    /// What kube-scheduler shows.
+    pub text: String,
+}
+
+/// A GPU's answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// NVML's index.
+    pub index: u32,
+    /// NVML's UUID.
+    pub uuid: String,
+    /// All of its memory.
+    pub total_bytes: Bytes,
+    /// In use by anyone.
+    pub used_bytes: Bytes,
+    /// In use by no pod.
+    pub foreign_bytes: Bytes,
+    /// Held against pods.
+    pub charged_bytes: Bytes,
+    /// Held for pods on their way.
+    pub held_bytes: Bytes,
+    /// What a newcomer may have.
+    pub free_bytes: Bytes,
+    /// Why it is refused.
+    pub reason: Option<Refusal>,
+    /// The score's terms.
+    pub terms: Option<Terms>,
+    /// The weighted terms.
+    pub score: Option<f64>,
+    /// Who has what of it.
+    pub tenants: Vec<Tenant>,
+}
+
+/// A pod on a GPU.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    /// The pod.
+    pub pod: String,
+    /// How far its claim has come.
+    pub state: String,
+    /// What is held against it.
+    pub charged_bytes: Bytes,
+    /// What its processes hold.
+    pub measured_bytes: Bytes,
+}
