@@ -24,7 +24,8 @@ test: require-rust require-go cluster ## every test, on a real control plane, ra
 
 .PHONY: e2e
 e2e: require-rust require-go cluster ## the long form: ten races in each variant, twenty kills, 100,000 interleavings
-	FILMGATE_LONG=1 $(CARGO) test --locked --release --tests -- --nocapture
+	FILMGATE_LONG=1 $(CARGO) test --locked --release --test engine_properties
+	FILMGATE_LONG=1 $(CARGO) test --locked --release --test e2e -- --include-ignored --nocapture
 
 .PHONY: mutants
 mutants: require-rust require-go cluster ## breaks each safety rule in one line and shows its test fail
