@@ -20,7 +20,7 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 
 .PHONY: test
 test: require-rust require-go cluster ## every test, on a real control plane, races and kills in short form
-	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --lib --bins --tests
 
 .PHONY: e2e
 e2e: require-rust require-go cluster ## the long form: ten races in each variant, twenty kills, 100,000 interleavings
