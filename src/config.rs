@@ -163,3 +163,6 @@ fn parse(path: &Path, text: &str) -> Result<FileSettings, ConfigError> {
     let malformed = |error: String| ConfigError::Malformed { path: path.to_owned(), error };
     serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

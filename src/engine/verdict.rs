@@ -325,7 +325,7 @@ fn state(claim: &Claim) -> &'static str {
     match claim.state {
         ClaimState::Held { .. } => "held",
         ClaimState::Binding { in_doubt: false } => "binding",
-        ClaimState::Binding { in_doubt: true } => "in doubt",
+        ClaimState::Binding { in_doubt: true } => "inDoubt",
         ClaimState::Bound { .. } => "bound",
         ClaimState::Leaving { .. } => "leaving",
     }

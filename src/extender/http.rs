@@ -27,6 +27,7 @@ const MOST_BINDS: usize = 1024;
 #[derive(Clone)]
 struct App {
     gate: Arc<Gate>,
+    pods: Arc<verbs::LastPod>,
     decisions: Arc<Semaphore>,
     binds: Arc<Semaphore>,
 }
@@ -36,6 +37,7 @@ struct App {
 pub fn verbs_router(gate: Arc<Gate>) -> Router {
     let app = App {
         gate,
+        pods: Arc::default(),
         decisions: Arc::new(Semaphore::new(MOST_DECISIONS)),
         binds: Arc::new(Semaphore::new(MOST_BINDS)),
     };

@@ -1,5 +1,6 @@
 //! kube-scheduler's three calls.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -7,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use super::{App, body, json, problem};
@@ -77,6 +79,22 @@ async fn answer_apart(
     work.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
+/// The pod of the last call. Filter and prioritize come with the same text one after the other,
+/// and in a small cluster reading the pod is most of the work.
+#[derive(Default)]
+pub(super) struct LastPod(Mutex<Option<(String, Arc<Pod>)>>);
+
+impl LastPod {
+    fn read(&self, text: &str) -> serde_json::Result<Arc<Pod>> {
+        if let Some((_, pod)) = self.0.lock().as_ref().filter(|(last, _)| last == text) {
+            return Ok(Arc::clone(pod));
+        }
+        let pod: Arc<Pod> = Arc::new(serde_json::from_str(text)?);
+        *self.0.lock() = Some((text.to_owned(), Arc::clone(&pod)));
+        Ok(pod)
+    }
+}
+
 struct Call<'a> {
     pod: Incoming,
     offer: Offer<'a>,
@@ -85,8 +103,8 @@ struct Call<'a> {
 fn read_call<'a>(app: &App, body: &'a [u8]) -> Result<Call<'a>, NotACall> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     let args: ExtenderArgs<'a> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let pod = args.pod.map(RawValue::get).ok_or("it has no Pod")?;
-    let pod: Pod = serde_json::from_str(pod).map_err(|error| format!("Pod: {error}"))?;
+    let pod = args.pod.map(RawValue::get).filter(|pod| *pod != "null").ok_or("it has no Pod")?;
+    let pod = app.pods.read(pod).map_err(|error| format!("Pod: {error}"))?;
     let offer =
         ExtenderArgs::offer(args.nodes, args.node_names).map_err(|error| error.to_string())?;
     Ok(Call { pod: app.gate.incoming(&pod), offer })

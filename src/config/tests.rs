@@ -1,0 +1,180 @@
+use super::*;
+use crate::engine::StalePolicy;
+
+fn problem(text: &str) -> String {
+    Config::parse(text).unwrap_err().to_string()
+}
+
+fn flags(arguments: &[&str]) -> Flags {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+    let line = <Line as clap::Parser>::try_parse_from(
+        std::iter::once("filmgate").chain(arguments.iter().copied()),
+    );
+    line.unwrap().flags
+}
+
+#[test]
+fn the_shipped_file_shows_the_defaults() {
+    let shipped = include_str!("../../config/filmgate.yaml");
+    assert_eq!(Config::parse(shipped).unwrap(), Config::parse("").unwrap());
+}
+
+#[test]
+fn the_shipped_file_mentions_every_key() {
+    let shipped = include_str!("../../config/filmgate.yaml");
+    let unknown = problem("nonsense: 1");
+    let (_, keys) = unknown.lines().next().unwrap().split_once("expected one of ").unwrap();
+    for key in keys.split(", ") {
+        assert!(shipped.contains(&format!("{key}:")), "{key} is not documented");
+    }
+}
+
+#[test]
+fn the_defaults_are_the_engines() {
+    let config = Config::parse("").unwrap();
+    assert_eq!(config.policy, Policy::default());
+    assert_eq!(config.gate(), GateSettings::default());
+    assert_eq!(config.verbs, "127.0.0.1:9110".parse().unwrap());
+    assert_eq!(config.metrics, "0.0.0.0:9111".parse().unwrap());
+}
+
+#[test]
+fn values_are_read() {
+    let config = Config::parse(
+        "
+mode: observe
+headroom: 1Gi
+staleAfter: 1m30s
+stalePolicy: reject
+maxBodyBytes: 4194304
+defaultVram: 8Gi
+holds: false
+scoring: {tightness: 0, freeAfter: 2.5}
+agents:
+  static:
+    - {node: n0, url: 'http://127.0.0.1:9112'}
+log: {format: text}
+",
+    )
+    .unwrap();
+    assert_eq!((config.mode, config.log_format), (Mode::Observe, LogFormat::Text));
+    assert_eq!(config.policy.headroom, Bytes::gib(1));
+    assert_eq!(config.policy.stale_after, Duration::from_secs(90));
+    assert_eq!(config.policy.stale_policy, StalePolicy::Reject);
+    assert_eq!(config.max_body_bytes, 4 << 20);
+    assert_eq!(config.default_vram, Some(Bytes::gib(8)));
+    assert!(!config.policy.holds);
+    assert_eq!(config.policy.weights.tightness, 0.0);
+    assert_eq!(config.policy.weights.free_after, 2.5);
+    assert!(matches!(config.agents, Agents::Static(agents) if agents.len() == 1));
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name() {
+    for (text, key) in [
+        ("staleAftr: 3s", "staleAftr"),
+        ("listen: {verb: '127.0.0.1:1'}", "verb"),
+        ("scoring: {packing: 1}", "packing"),
+        ("agents: {static: [{node: n0, url: 'http://a', port: 1}]}", "port"),
+    ] {
+        let problem = problem(text);
+        assert!(problem.contains(&format!("unknown field `{key}`")), "{problem}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
+    for (text, says) in [
+        (
+            "mode: enforced",
+            r#"key mode: "enforced" is not one of enforce, observe; write for example mode: enforce"#,
+        ),
+        (
+            "headroom: 512MB",
+            r#"key headroom: "512MB" is not a quantity of memory; write for example headroom: 512Mi"#,
+        ),
+        ("headroom: -1Gi", r#"key headroom: "-1Gi" must be above zero"#),
+        (
+            "staleAfter: 10",
+            r#"key staleAfter: "10" is not a duration; write for example staleAfter: 10s"#,
+        ),
+        ("holdTtl: 0s", r#"key holdTtl: "0s" is not above zero"#),
+        ("peakWindow: -5m", r#"key peakWindow: "-5m" is not above zero"#),
+        (
+            "bindTimeout: 5s",
+            r#"key bindTimeout: "5s" is not below 5s, when kube-scheduler stops listening"#,
+        ),
+        ("defaultVram: 12", r#"key defaultVram: "12" is less than 64 MiB and surely a mistake"#),
+        ("maxBodyBytes: 1000", r#"key maxBodyBytes: "1000" is less than 1Mi"#),
+        ("holds: maybe", r#"key holds: "maybe" is not one of true, false"#),
+        ("schedulerName: ''", r#"key schedulerName: "" is empty"#),
+        (
+            "listen: {verbs: localhost}",
+            r#"key listen.verbs: "localhost" is not an address with a port"#,
+        ),
+        ("listen: {verbs: '0.0.0.0:9110'}", r#"key listen.verbs: "0.0.0.0:9110" is not loopback"#),
+        ("scoring: {idleness: -1}", r#"key scoring.idleness: "-1" is not a number, 0 or above"#),
+        (
+            "scoring: {tightness: 0, idleness: 0, freshness: 0}",
+            r#"key scoring.tightness: "0" and the other weights"#,
+        ),
+        (
+            "devicePlugin: {allocation: spread}",
+            r#"key devicePlugin.allocation: "spread" is not one of distributed, packed"#,
+        ),
+        (
+            "agents: {static: [], endpointSlices: {}}",
+            "keys agents.static and agents.endpointSlices exclude each other",
+        ),
+        ("agents: {static: [{node: n0, url: n0}]}", "agents: the url \"n0\" of node n0"),
+    ] {
+        let problem = problem(text);
+        assert!(problem.contains(says), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn zero_headroom_may_be_meant() {
+    let config = Config::parse("{headroom: 0, cudaContext: 0, exclusiveForeign: '0'}").unwrap();
+    assert_eq!(config.policy.headroom, Bytes::ZERO);
+}
+
+#[test]
+fn a_flag_outranks_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{staleAfter: 3s, holdTtl: 7s, listen: {metrics: '127.0.0.1:1'}}")
+        .unwrap();
+    let flags =
+        flags(&["--stale-after", "4s", "--listen-verbs", "[::1]:2", "--agent", "n0=http://a"]);
+    let config = Config::load(Some(file.path()), flags).unwrap();
+    assert_eq!(config.policy.stale_after, Duration::from_secs(4));
+    assert_eq!(config.policy.hold_ttl, Duration::from_secs(7));
+    assert_eq!(config.verbs, "[::1]:2".parse().unwrap());
+    assert_eq!(config.metrics, "127.0.0.1:1".parse().unwrap());
+    assert!(matches!(config.agents, Agents::Static(agents) if agents.len() == 1));
+}
+
+#[test]
+fn every_flag_may_come_from_the_environment() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+    let command = <Line as clap::CommandFactory>::command();
+    for argument in command.get_arguments().filter(|one| one.get_id() != "help") {
+        let variable = argument.get_env().unwrap_or_else(|| panic!("{argument}")).to_string_lossy();
+        assert!(variable.starts_with("FILMGATE_"), "{variable}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let problem = Config::load(Some(Path::new("/nowhere/x.yaml")), Flags::default());
+    let problem = problem.unwrap_err().to_string();
+    assert!(problem.starts_with("cannot read the config file /nowhere/x.yaml"), "{problem}");
+}
