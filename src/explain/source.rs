@@ -124,7 +124,8 @@ pub async fn ask(server: &Url, question: &Question) -> Result<serde_json::Value,
     let mut url = server.clone();
     url.set_path("/explain");
     let unreachable = |source| ExplainError::Unreachable { url: server.clone(), source };
-    let http = reqwest::Client::new();
+    // An extender is on loopback, where no proxy of this machine's user leads.
+    let http = reqwest::Client::builder().no_proxy().build().map_err(unreachable)?;
     let request = match question {
         Question::Existing { namespace, name } => {
             url.query_pairs_mut().append_pair("pod", &format!("{namespace}/{name}"));
