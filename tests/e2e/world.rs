@@ -115,7 +115,7 @@ impl Default for WorldOptions {
 
 /// A running world. Everything in it ends with the value, in this order.
 pub struct World {
-    _scheduler: Process,
+    scheduler: Process,
     extender: Option<Process>,
     kubelets: Kubelets,
     fleet: SimulatedFleet,
@@ -150,7 +150,7 @@ impl World {
         fs::write(cluster.folder().join("filmgate.yaml"), config).unwrap();
         let scheduler = start_scheduler(&cluster, &options, &verbs);
         let mut world = Self {
-            _scheduler: scheduler,
+            scheduler,
             extender: None,
             kubelets,
             fleet,
@@ -201,6 +201,23 @@ impl World {
     /// Sends the extender a signal.
     pub fn signal_extender(&mut self, signal: i32) {
         self.extender.as_mut().expect("an extender").signal(signal);
+    }
+
+    /// Sends kube-scheduler a signal.
+    pub fn signal_scheduler(&mut self, signal: i32) {
+        self.scheduler.signal(signal);
+    }
+
+    /// Has the extender bind the pod, as kube-scheduler would; what it answers as `Error`.
+    pub async fn bind(&self, pod: &str, node: &str) -> String {
+        let uid = self.cluster.pods().get(pod).await.unwrap().metadata.uid;
+        let call = serde_json::json!({
+            "PodName": pod, "PodNamespace": "default", "PodUID": uid, "Node": node,
+        });
+        let url = format!("{}/bind", self.verbs_url());
+        let answer = reqwest::Client::new().post(url).json(&call).send().await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        answer["Error"].as_str().unwrap().to_owned()
     }
 
     /// The extender's metrics now.
