@@ -52,7 +52,7 @@ pub struct GpuState {
     /// Σ max(charge, measured) over pods whose claim is bound or being bound, and over
     /// measurements without a claim.
     pub charged: Bytes,
-    /// Σ over claims that are only held.
+    /// Σ over claims that are only held, beyond what is measured of their pods.
     pub held: Bytes,
     /// What a newcomer may have.
     pub free: Bytes,
@@ -172,9 +172,15 @@ impl<'a> Tally<'a> {
     }
 
     fn add(&mut self, claim: &Claim, charge: Charge) {
-        self.unclaimed.retain(|(uid, _)| **uid != claim.pod.uid);
-        let side = if claim.is_held() { &mut self.held } else { &mut self.charged };
-        *side += charge.bytes;
+        let own = self.unclaimed.iter().position(|(uid, _)| **uid == claim.pod.uid);
+        let measured = own.map_or(Bytes::ZERO, |own| self.unclaimed.swap_remove(own).1);
+        if claim.is_held() {
+            // A hold may vanish; what the pod's processes hold is no advice.
+            self.charged += measured;
+            self.held += charge.bytes - measured;
+        } else {
+            self.charged += charge.bytes;
+        }
         self.tenants += 1;
         self.is_exclusive |= charge.is_exclusive;
     }

@@ -61,6 +61,14 @@ fn a_pod_known_only_by_measurement_counts_as_measured() {
 }
 
 #[test]
+fn what_a_held_pods_processes_hold_is_no_advice() {
+    let mut gate = Gate::with(&[node("n0").gpus(1)]);
+    assert!(gate.hold(&pod("p0").vram(12), "n0"));
+    gate.read(&node("n0").gpus(1).uses("p0", 0, 5));
+    assert_eq!((gate.free("n0", 0), gate.charged("n0", 0)), (less(12), 5));
+}
+
+#[test]
 fn a_pod_with_a_claim_elsewhere_counts_where_it_is_measured_too() {
     let mut gate = Gate::with(&[node("a").gpus(1), node("b").gpus(1)]);
     gate.bind(&pod("p0").vram(12), "a");
