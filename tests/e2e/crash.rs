@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use rand::RngExt;
 
-use super::race::{create_pods, exactly_forty_are_bound, forty_places};
+use super::race::{PODS, create_pods, exactly_forty_are_bound, forty_places};
 use super::support::eventually::eventually;
 use super::support::objects::pod;
 use super::world::{SimulatedNode, World, WorldOptions};
@@ -23,14 +23,13 @@ async fn killed_at_random_moments_of_a_burst_it_over_commits_nothing_and_binds_e
     let mut world = World::start(forty_places(WorldOptions::default())).await;
     world.proxy.delay_bindings(Duration::from_millis(200));
     let mut random = rand::rng();
-    let (creating, ()) = tokio::join!(create_pods(&world), async {});
-    let () = creating;
-    for _ in 0..kills() {
+    for kill in 0..kills() {
+        // Pods arrive all along, so that each kill finds some on their way.
+        create_pods(&world, PODS * kill / kills()..PODS * (kill + 1) / kills()).await;
         // The random moment is the point here: nothing is waited for.
         tokio::time::sleep(LONGEST_LIFE.mul_f64(random.random())).await;
         world.kill_extender();
-        world.spawn_extender();
-        world.extender_ready().await;
+        world.start_extender().await;
     }
     exactly_forty_are_bound(&world).await;
     world.assert_no_overcommit();

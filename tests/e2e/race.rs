@@ -1,5 +1,6 @@
 //! Many pods at once for fewer places.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use filmgate::engine::Bytes;
@@ -68,7 +69,7 @@ async fn race(variant: &str, options: impl Fn() -> WorldOptions, bind_delay: Dur
     for round in 0..races() {
         let world = World::start(forty_places(options())).await;
         world.proxy.delay_bindings(bind_delay);
-        create_pods(&world).await;
+        create_pods(&world, 0..PODS).await;
         exactly_forty_are_bound(&world).await;
         each_waiting_pod_says_why(&world).await;
         the_waiting_follow_the_deleted(&world).await;
@@ -82,9 +83,9 @@ async fn race(variant: &str, options: impl Fn() -> WorldOptions, bind_delay: Dur
     }
 }
 
-/// Creates all pods as fast as the API server takes them.
-pub async fn create_pods(world: &World) {
-    futures::stream::iter(0..PODS)
+/// Creates these pods as fast as the API server takes them.
+pub async fn create_pods(world: &World, numbers: Range<usize>) {
+    futures::stream::iter(numbers)
         .for_each_concurrent(CREATED_AT_A_TIME, async |number| {
             let name = format!("p{number}");
             world.cluster.add_pod(pod(&name).gpus(1).vram(POD_VRAM).steered()).await;
