@@ -207,14 +207,19 @@ impl Cluster {
     }
 
     fn next_replica(&self, node: usize, pick: usize) -> Option<usize> {
+        let ties = self.next_gpus(node);
+        ties.get(pick % ties.len().max(1)).copied()
+    }
+
+    /// GPUs of which the device plugin would give a replica now: it takes any of them.
+    pub(crate) fn next_gpus(&self, node: usize) -> Vec<usize> {
         let assigned =
             |gpu: usize| self.machines[node].book.iter().filter(|(_, at)| *at == gpu).count();
         let replicas = self.config.replicas as usize;
         let left: Vec<_> = (0..self.config.gpus).filter(|gpu| assigned(*gpu) < replicas).collect();
         let counts = left.iter().map(|gpu| assigned(*gpu));
         let next = if self.config.is_packed { counts.max() } else { counts.min() };
-        let ties: Vec<_> = left.into_iter().filter(|gpu| Some(assigned(*gpu)) == next).collect();
-        ties.get(pick % ties.len().max(1)).copied()
+        left.into_iter().filter(|gpu| Some(assigned(*gpu)) == next).collect()
     }
 
     /// GPUs on which the pod's process runs.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use filmgate::engine::{Bytes, Decision, GpuUuid, NodeName, PodFacts, PodUid};
 
+use crate::oracle::State;
 use crate::world::{World, is_unbound};
 
 /// A Binding on its way to the API server, or its reply on the way back.
@@ -91,6 +92,9 @@ impl World {
         let decision = Decision::from_annotations(&admission.annotations.iter().cloned().collect());
         let planned = decision.clone().unwrap_or_default().charged;
         self.check_choice(&known, &planned);
+        if self.cluster.config.is_honest {
+            self.check_prediction(pod, node, &planned);
+        }
         self.oracle.admitted(&known, &name, planned);
         self.check_admission(&name, &before);
         let version = admission.resource_version;
@@ -114,6 +118,28 @@ impl World {
             "{planned:?} for {ask:?}"
         );
         assert!(!ask.is_steered() || distinct.len() == wanted, "{planned:?} for {ask:?}");
+    }
+
+    /// Where nobody acts behind our back: an unsteered pod has room on every GPU that the plugin
+    /// could give it now, and nobody who is on the way before it, or overtakes it, can change that.
+    fn check_prediction(&self, pod: usize, node: usize, planned: &[(GpuUuid, Bytes)]) {
+        let is_unsteered = |pod: &usize| !self.cluster.is_steered(*pod);
+        let name = &self.cluster.machines[node].node.name;
+        let on_the_wire = (0..self.cluster.pods.len()).filter(|other| {
+            let claim = self.oracle.claims.get(&self.cluster.pods[*other].facts.id.uid);
+            claim.is_some_and(|claim| claim.node == *name && claim.state == State::Binding)
+        });
+        let on_their_way: Vec<_> = on_the_wire.chain(self.cluster.unplaced(node)).collect();
+        let overtaken = on_their_way.iter().find(|other| is_unsteered(other));
+        assert_eq!(overtaken, None, "overtaken by {pod}");
+        if is_unsteered(&pod) {
+            assert!(on_their_way.is_empty(), "{on_their_way:?} are in flight");
+            for gpu in self.cluster.next_gpus(node) {
+                let gpu = &self.cluster.machines[node].gpus[gpu];
+                let is_planned = planned.iter().any(|(planned, _)| planned == gpu);
+                assert!(is_planned, "the plugin may take {gpu}, planned were {planned:?}");
+            }
+        }
     }
 
     /// The invariant.

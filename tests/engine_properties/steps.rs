@@ -133,7 +133,7 @@ pub(crate) enum Step {
 }
 
 pub(crate) fn config() -> impl Strategy<Value = Config> {
-    let shape = (1..=2_usize, 1..=3_usize, prop_oneof![Just(1_u32), Just(3)]);
+    let shape = (1..=2_usize, 1..=3_usize, prop_oneof![1 => Just(1_u32), 2 => Just(4)]);
     (shape, any::<[bool; 5]>()).prop_map(|((nodes, gpus, replicas), flags)| {
         let [is_packed, is_honest, book_tells_uid, rejects_stale, holds] = flags;
         Config { nodes, gpus, replicas, is_packed, is_honest, book_tells_uid, rejects_stale, holds }
@@ -155,7 +155,7 @@ fn gib() -> impl Strategy<Value = u64> {
 fn scheduling() -> impl Strategy<Value = Step> {
     let (pod, node, binding) = (0..8_usize, 0..2_usize, 0..4_usize);
     prop_oneof![
-        4 => (gib(), 1..=2_u32, prop::bool::weighted(0.6), 0..2)
+        4 => (gib(), 1..=2_u32, prop::bool::weighted(0.5), 0..2)
             .prop_map(|(gib, gpus, is_steered, priority)| Step::Create { gib, gpus, is_steered, priority }),
         5 => pod.clone().prop_map(|pod| Step::Filter { pod }),
         5 => (pod.clone(), node.clone()).prop_map(|(pod, node)| Step::Bind { pod, node }),
