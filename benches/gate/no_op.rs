@@ -1,5 +1,7 @@
-//! An extender that decides nothing: it parses what filmgate parses, on the same stack, and echoes.
+//! An extender that decides nothing: it parses what filmgate parses, on the same stack, and echoes
+//! as serde writes it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -7,8 +9,33 @@ use axum::body::{Body, Bytes};
 use axum::extract::DefaultBodyLimit;
 use axum::response::Response;
 use axum::routing::post;
-use filmgate::extender::wire::{ExtenderArgs, FilterResult, HostPriority, NodeListOut, Offer};
+use filmgate::extender::wire::{ExtenderArgs, Name, Offer};
 use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FilterResult<'a> {
+    nodes: Option<NodeList<'a>>,
+    node_names: Option<Vec<&'a str>>,
+    failed_nodes: BTreeMap<&'a str, &'a str>,
+    failed_and_unresolvable_nodes: BTreeMap<&'a str, &'a str>,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct NodeList<'a> {
+    metadata: BTreeMap<&'a str, &'a str>,
+    items: Vec<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostPriority<'a> {
+    host: &'a str,
+    score: i64,
+}
 
 /// Serves on a loopback port, on a runtime of its own, for as long as the process lives.
 pub fn serve() -> SocketAddr {
@@ -22,11 +49,11 @@ pub fn serve() -> SocketAddr {
 
 async fn filter(body: Bytes) -> Response {
     let (offer, _pod) = read(&body);
-    let names = offer.names();
+    let names = names(&offer);
     let result = match &offer {
         Offer::Names(_) => FilterResult { node_names: Some(names), ..FilterResult::default() },
         Offer::Full(_, nodes) => {
-            let nodes = Some(NodeListOut::new(nodes.clone()));
+            let nodes = Some(NodeList { metadata: BTreeMap::new(), items: nodes.clone() });
             FilterResult { nodes, ..FilterResult::default() }
         }
     };
@@ -35,7 +62,7 @@ async fn filter(body: Bytes) -> Response {
 
 async fn prioritize(body: Bytes) -> Response {
     let (offer, _pod) = read(&body);
-    let scores = offer.names().into_iter().map(|host| HostPriority { host, score: 0 });
+    let scores = names(&offer).into_iter().map(|host| HostPriority { host, score: 0 });
     answer(&scores.collect::<Vec<_>>())
 }
 
@@ -43,6 +70,10 @@ fn read(body: &[u8]) -> (Offer<'_>, Pod) {
     let args: ExtenderArgs<'_> = serde_json::from_slice(body).unwrap();
     let pod = serde_json::from_str(args.pod.unwrap().get()).unwrap();
     (ExtenderArgs::offer(args.nodes, args.node_names).unwrap(), pod)
+}
+
+fn names<'a>(offer: &'a Offer<'_>) -> Vec<&'a str> {
+    offer.names().iter().map(Name::as_str).collect()
 }
 
 fn answer(result: &impl serde::Serialize) -> Response {

@@ -6,6 +6,7 @@
 //! scores and wakes are advice and may vanish at any moment.
 
 mod admission;
+mod directory;
 mod events;
 mod judging;
 mod line;
@@ -17,9 +18,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::claim::{Claim, ClaimState};
+use super::digest::{Digest, Resources};
 use super::score::Weights;
 use super::waiting::WaitingLine;
 use super::{Bytes, NodeName, PodFacts, PodRef, PodUid, Time};
+
+use directory::Directory;
 
 pub use admission::{Admission, AdmitError, HoldOutcome};
 pub use events::{Arrival, NodeFacts};
@@ -108,8 +112,12 @@ const REMEMBERED_DELETIONS: usize = 8192;
 #[derive(Debug)]
 pub struct Ledger {
     policy: Policy,
+    directory: Directory,
     nodes: Vec<Node>,
-    node_by_name: HashMap<NodeName, NodeIndex, foldhash::fast::RandomState>,
+    /// What each node says to the usual ask. Apart from the nodes, so that thousands of them lie
+    /// close together.
+    digests: Vec<Digest>,
+    resources: Resources,
     /// Where each pod's one claim lies.
     claim_at: HashMap<PodUid, NodeIndex>,
     /// Every pod with a GPU request that exists.
@@ -146,8 +154,10 @@ impl Ledger {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
+            directory: Directory::default(),
             nodes: Vec::new(),
-            node_by_name: HashMap::default(),
+            digests: Vec::new(),
+            resources: Resources::default(),
             claim_at: HashMap::new(),
             pods: HashMap::new(),
             deleted: Deletions::default(),
@@ -210,7 +220,7 @@ impl Ledger {
     }
 
     pub(super) fn node_index(&self, name: &str) -> Option<NodeIndex> {
-        self.node_by_name.get(name).copied()
+        self.directory.find(name)
     }
 
     pub(super) fn node(&self, name: &str) -> Option<&Node> {
@@ -219,12 +229,13 @@ impl Ledger {
 
     /// The node's position, made on first mention.
     fn intern(&mut self, name: &NodeName) -> NodeIndex {
-        if let Some(index) = self.node_by_name.get(name) {
-            return *index;
+        let (index, is_new) = self.directory.intern(name.as_str());
+        if is_new {
+            let node = Node::new(name.clone());
+            self.digests.push(Digest::of(&node, &self.policy, &mut self.resources));
+            self.nodes.push(node);
         }
-        self.nodes.push(Node::new(name.clone()));
-        self.node_by_name.insert(name.clone(), self.nodes.len() - 1);
-        self.nodes.len() - 1
+        index
     }
 
     /// Takes the pod's claim out of the ledger.
@@ -256,5 +267,11 @@ impl Ledger {
         if self.nodes[index].refresh(&self.policy, now) {
             self.freed.insert(index);
         }
+        self.digest(index);
+    }
+
+    /// Prepares the node's answer to the usual ask; due whenever the node has changed.
+    fn digest(&mut self, index: NodeIndex) {
+        self.digests[index] = Digest::of(&self.nodes[index], &self.policy, &mut self.resources);
     }
 }

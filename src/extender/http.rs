@@ -71,7 +71,11 @@ fn problem(status: StatusCode, error: impl ToString) -> Response {
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
+    written(status, serde_json::to_vec(body))
+}
+
+fn written(status: StatusCode, json: serde_json::Result<Vec<u8>>) -> Response {
+    match json {
         Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer cannot be written as JSON");

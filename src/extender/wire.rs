@@ -4,14 +4,16 @@
 //! Names are borrowed from the body where JSON allows it, and full nodes are passed on as the text
 //! they came in: at thousands of nodes a copy of each would cost more than the decision.
 
+mod answers;
+
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
-use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+pub use answers::{FilterResult, Refusals, host_priorities};
 
 /// `ExtenderArgs`: the body of filter and prioritize.
 #[derive(Debug, Deserialize)]
@@ -35,9 +37,30 @@ pub struct NodeList<'a> {
     pub items: Option<Vec<&'a RawValue>>,
 }
 
-/// A text that is borrowed from the body unless it has escapes.
+/// A text that is borrowed from the body unless it has escapes: what is borrowed is JSON as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name<'a>(pub Cow<'a, str>);
+pub struct Name<'a>(Cow<'a, str>);
+
+impl Name<'_> {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Writes it as JSON.
+    fn write_to(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        match &self.0 {
+            Cow::Borrowed(text) => {
+                out.push(b'"');
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'"');
+                Ok(())
+            }
+            Cow::Owned(text) => serde_json::to_writer(out, text),
+        }
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -95,11 +118,11 @@ impl<'a> ExtenderArgs<'a> {
 }
 
 impl Offer<'_> {
-    /// The names, in order.
+    /// The nodes' names, in order.
     #[must_use]
-    pub fn names(&self) -> Vec<&str> {
+    pub fn names(&self) -> &[Name<'_>] {
         let (Self::Names(names) | Self::Full(names, _)) = self;
-        names.iter().map(|name| &*name.0).collect()
+        names
     }
 }
 
@@ -147,78 +170,6 @@ impl<'de: 'a, 'a> de::DeserializeSeed<'de> for Find<'_, '_, 'a> {
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         from.deserialize_map(self)
     }
-}
-
-/// `ExtenderFilterResult`.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct FilterResult<'a> {
-    /// Full nodes that pass.
-    pub nodes: Option<NodeListOut<'a>>,
-    /// Names that pass.
-    pub node_names: Option<Vec<&'a str>>,
-    /// Refused, and preemption might help.
-    pub failed_nodes: Refusals<'a>,
-    /// Refused, and preemption cannot help.
-    pub failed_and_unresolvable_nodes: Refusals<'a>,
-    /// Nothing was decided, and why.
-    pub error: String,
-}
-
-/// `v1.NodeList` on its way back.
-#[derive(Debug, Serialize)]
-pub struct NodeListOut<'a> {
-    metadata: Empty,
-    /// The nodes as they came.
-    pub items: Vec<&'a RawValue>,
-}
-
-impl<'a> NodeListOut<'a> {
-    /// A list of these nodes.
-    #[must_use]
-    pub fn new(items: Vec<&'a RawValue>) -> Self {
-        Self { metadata: Empty {}, items }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Empty {}
-
-/// `FailedNodesMap`: node name → reason.
-#[derive(Debug, Default)]
-pub struct Refusals<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Refusals<'a> {
-    /// The node is refused for that reason.
-    pub fn push(&mut self, node: &'a str, reason: &'a str) {
-        self.0.push((node, reason));
-    }
-
-    /// Drops what is there twice, since it is a map.
-    pub fn name_each_once(&mut self) {
-        let mut seen = HashSet::new();
-        self.0.retain(|(node, _)| seen.insert(*node));
-    }
-}
-
-impl Serialize for Refusals<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(Some(self.0.len()))?;
-        for (node, reason) in &self.0 {
-            map.serialize_entry(node, reason)?;
-        }
-        map.end()
-    }
-}
-
-/// `HostPriority`: one node's score, 0 to 10.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct HostPriority<'a> {
-    /// The node.
-    pub host: &'a str,
-    /// Its score.
-    pub score: i64,
 }
 
 /// `ExtenderBindingArgs`.

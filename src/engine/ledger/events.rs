@@ -51,6 +51,7 @@ impl Ledger {
         let Some(index) = self.node_index(name.as_str()) else { return };
         self.nodes[index].disappear();
         self.end_with_node(index);
+        self.digest(index);
     }
 
     /// A whole new list of nodes: those that it lacks are no longer in the cluster.
@@ -161,6 +162,7 @@ impl Ledger {
         }
         if let Err(impossible) = reading.validate() {
             node.refuse_reading(&reading, received_at, impossible.clone());
+            self.digest(index);
             return Arrival::Impossible(impossible);
         }
         let was_usable = node.check_usable(&self.policy, received_at).is_ok();
@@ -184,9 +186,13 @@ impl Ledger {
         received_at: Time,
     ) {
         let Some(index) = self.node_index(node.as_str()) else { return };
-        let was_usable = self.nodes[index].check_usable(&self.policy, received_at).is_ok();
-        if self.nodes[index].take_heartbeat(run, sampling, received_at) && !was_usable {
-            self.freed.insert(index);
+        let node = &mut self.nodes[index];
+        let was_usable = node.check_usable(&self.policy, received_at).is_ok();
+        if node.take_heartbeat(run, sampling, received_at) {
+            self.digests[index].read_again(node, &self.policy);
+            if !was_usable {
+                self.freed.insert(index);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What filter and prioritize ask: thousands of nodes in a row, for one pod.
 
-use super::{Ledger, Node, NodeIndex};
+use super::{Ledger, NodeIndex};
 use crate::engine::digest::UsualAsk;
 use crate::engine::request::GpuAsk;
 use crate::engine::{PodUid, Reason, Time};
@@ -19,7 +19,7 @@ pub struct Refusals {
 struct Asker<'a> {
     pod: &'a PodUid,
     ask: &'a GpuAsk,
-    usual: Option<UsualAsk<'a>>,
+    usual: Option<UsualAsk>,
     /// The node that it has a claim on.
     own: Option<NodeIndex>,
     now: Time,
@@ -35,8 +35,9 @@ impl Ledger {
         now: Time,
     ) -> Vec<Result<f64, Reason>> {
         let asker = self.asker(pod, ask, now);
+        let mut lookups = self.directory.lookups();
         let judge = |name: &str| {
-            let index = self.node_index(name).ok_or(Reason::UnknownNode)?;
+            let index = lookups.next(name).ok_or(Reason::UnknownNode)?;
             self.score_at(index, asker)
         };
         nodes.into_iter().map(judge).collect()
@@ -53,8 +54,9 @@ impl Ledger {
         let asker = self.asker(pod, ask, now);
         let mut seen = Seen { known: vec![0; self.nodes().len() / 64 + 1], unknown: 0 };
         let mut may_repeat = false;
+        let mut lookups = self.directory.lookups();
         let refusal = |name: &str| {
-            let index = self.node_index(name);
+            let index = lookups.next(name);
             may_repeat |= seen.again(index);
             match index {
                 Some(index) => self.fits_at(index, asker).err(),
@@ -66,44 +68,40 @@ impl Ledger {
     }
 
     fn asker<'a>(&self, pod: &'a PodUid, ask: &'a GpuAsk, now: Time) -> Asker<'a> {
-        Asker { pod, ask, usual: ask.usual(), own: self.claim_at.get(pod).copied(), now }
+        let usual = UsualAsk::of(ask, &self.resources);
+        Asker { pod, ask, usual, own: self.claim_at.get(pod).copied(), now }
     }
 
     fn fits_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<(), Reason> {
-        let node = &self.nodes()[index];
-        node.check_usable(self.policy(), asker.now)?;
-        let by_digest = asker.usual.filter(|_| asker.may_use_digest(index, node));
-        match by_digest.and_then(|usual| node.digest.fits(usual)) {
-            Some(answer) => answer,
+        match self.by_digest(index, asker) {
+            Some((answer, _)) => answer,
             None => self.score_by_placement(index, asker).map(|_| ()),
         }
     }
 
     fn score_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<f64, Reason> {
-        let node = &self.nodes()[index];
-        node.check_usable(self.policy(), asker.now)?;
-        let by_digest = asker.usual.filter(|_| asker.may_use_digest(index, node));
-        match by_digest.and_then(|usual| Some((usual, node.digest.fits(usual)?))) {
-            Some((usual, Ok(()))) => {
-                let freshness = node.terrain(self.policy(), asker.now).freshness;
-                Ok(node.digest.score(usual, &self.policy().weights, freshness))
+        match self.by_digest(index, asker) {
+            Some((answer, usual)) => {
+                answer.map(|()| self.digests[index].score(usual, self.policy(), asker.now))
             }
-            Some((_, Err(reason))) => Err(reason),
             None => self.score_by_placement(index, asker),
         }
+    }
+
+    /// What the digest says; it knows nothing of the pod's own claim.
+    fn by_digest(
+        &self,
+        index: NodeIndex,
+        asker: Asker<'_>,
+    ) -> Option<(Result<(), Reason>, UsualAsk)> {
+        let usual = asker.usual.filter(|_| asker.own != Some(index))?;
+        Some((self.digests[index].fits(usual, asker.now)?, usual))
     }
 
     fn score_by_placement(&self, index: NodeIndex, asker: Asker<'_>) -> Result<f64, Reason> {
         let except = (asker.own == Some(index)).then_some(asker.pod);
         let placed = self.nodes()[index].place(except, asker.ask, self.policy(), asker.now);
         placed.map(|placement| placement.score)
-    }
-}
-
-impl Asker<'_> {
-    /// A digest knows nothing of the pod's own claim, nor of holds that ended since.
-    fn may_use_digest(&self, index: NodeIndex, node: &Node) -> bool {
-        self.own != Some(index) && node.is_view_current(self.now)
     }
 }
 

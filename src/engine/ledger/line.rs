@@ -40,8 +40,9 @@ impl Ledger {
         let may_wait = |facts: &&PodFacts| facts.node.is_none() && !facts.has_ended && !has_claim;
         let Some(facts) = self.pods.get(pod).filter(may_wait) else { return };
         let mut nodes = NodeSet::default();
+        let mut lookups = self.directory.lookups();
         for name in offered {
-            nodes.insert(name, self.node_by_name.get(name).copied());
+            nodes.insert(name, lookups.next(name));
         }
         self.waiting.insert(facts, ask, nodes, now);
     }

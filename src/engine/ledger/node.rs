@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{Policy, StalePolicy};
 use crate::engine::accounting::{self, GpuState, NodeView};
 use crate::engine::claim::{Claim, ClaimState};
-use crate::engine::digest::Digest;
 use crate::engine::placement::{self, Placement, Terrain};
 use crate::engine::reading::ImpossibleReading;
 use crate::engine::request::GpuAsk;
@@ -36,8 +35,6 @@ pub(in crate::engine) struct Node {
     pub(in crate::engine) impossible: Option<ImpossibleReading>,
     pub(in crate::engine) claims: Vec<Claim>,
     pub(in crate::engine) view: NodeView,
-    /// The view's answers to the usual ask.
-    pub(super) digest: Digest,
 }
 
 impl Node {
@@ -56,7 +53,6 @@ impl Node {
             impossible: None,
             claims: Vec::new(),
             view: NodeView::default(),
-            digest: Digest::default(),
         }
     }
 
@@ -222,7 +218,6 @@ impl Node {
         self.impossible = None;
         self.needs_proof = true;
         self.view = NodeView::default();
-        self.digest = Digest::default();
     }
 
     /// Ends holds that are over; the number of those.
@@ -240,7 +235,6 @@ impl Node {
     pub(super) fn refresh(&mut self, policy: &Policy, now: Time) -> bool {
         let Some(reading) = &self.reading else { return false };
         let view = accounting::view(reading, &self.claims, policy, now, None);
-        self.digest = Digest::of(&view, self.is_mps, policy);
         let before = std::mem::replace(&mut self.view, view);
         is_roomier(&self.view, &before)
     }

@@ -123,12 +123,12 @@ impl Gate {
         };
         let Some((best, top)) = best(&verdicts, names) else { return Ok(vec![0; names.len()]) };
         self.write().hold(&facts.id, ask, names[best], now);
-        let scale = |(verdict, name): (&Result<f64, Reason>, &&str)| match verdict {
-            Ok(_) if *name == names[best] => BEST_SCORE,
+        let scale = |(at, verdict): (usize, &Result<f64, Reason>)| match verdict {
+            Ok(_) if at == best => BEST_SCORE,
             Ok(score) => score::to_extender_scale(*score, top),
             Err(_) => 0,
         };
-        Ok(verdicts.iter().zip(names).map(scale).collect())
+        Ok(verdicts.iter().enumerate().map(scale).collect())
     }
 }
 
@@ -175,5 +175,6 @@ fn check_undecided(ledger: &Ledger, uid: &PodUid) -> Result<(), GateError> {
 fn best(verdicts: &[Result<f64, Reason>], names: &[&str]) -> Option<(usize, f64)> {
     let scored = verdicts.iter().enumerate();
     let scored = scored.filter_map(|(at, verdict)| Some((at, *verdict.as_ref().ok()?)));
-    scored.max_by(|(left, a), (right, b)| a.total_cmp(b).then(names[*right].cmp(names[*left])))
+    let comes_first = |left: usize, right: usize| names[right].cmp(names[left]);
+    scored.max_by(|(left, a), (right, b)| a.total_cmp(b).then_with(|| comes_first(*left, *right)))
 }

@@ -11,12 +11,12 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::{App, body, json, problem};
+use super::{App, body, json, problem, written};
 use crate::engine::request::BadRequest;
 use crate::engine::{NodeName, PodRef, PodUid, Reason};
 use crate::extender::gate::{BindOrder, Filtered, GateError, Incoming};
 use crate::extender::wire::{
-    BindingArgs, BindingResult, ExtenderArgs, FilterResult, HostPriority, NodeListOut, Offer,
+    BindingArgs, BindingResult, ExtenderArgs, FilterResult, Name, Offer, host_priorities,
 };
 
 /// A bind's body is short; who takes longer to send it is gone.
@@ -112,17 +112,16 @@ fn read_call<'a>(app: &App, body: &'a [u8]) -> Result<Call<'a>, NotACall> {
 
 fn answer_filter(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
     let call = read_call(app, body)?;
-    let names = call.offer.names();
+    let names: Vec<&str> = call.offer.names().iter().map(Name::as_str).collect();
     Ok(match app.gate.filter(&call.pod, &names) {
         Ok(filtered) => {
             let outcome = outcome_word(&filtered, names.len());
             let text = Refusal::of(&filtered);
-            let result = filter_result(&call, &names, &filtered, &text);
-            (json(StatusCode::OK, &result), outcome)
+            (written(StatusCode::OK, filter_result(&call, &filtered, &text).to_json()), outcome)
         }
         Err(error) => {
             let result = FilterResult { error: error.to_string(), ..FilterResult::default() };
-            (json(StatusCode::OK, &result), error.reason())
+            (written(StatusCode::OK, result.to_json()), error.reason())
         }
     })
 }
@@ -152,7 +151,6 @@ impl Refusal {
 
 fn filter_result<'a>(
     call: &'a Call<'_>,
-    names: &[&'a str],
     filtered: &Filtered,
     fault: &'a Refusal,
 ) -> FilterResult<'a> {
@@ -164,13 +162,16 @@ fn filter_result<'a>(
         }
     };
     let nominated = call.pod.nominated.as_deref();
+    let names = call.offer.names();
     let mut result = FilterResult::default();
     let mut passed = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
         match refusal(at) {
             None => passed.push(at),
-            Some(text) if nominated == Some(name) => result.failed_nodes.push(name, text),
-            Some(text) => result.failed_and_unresolvable_nodes.push(name, text),
+            Some(text) if nominated == Some(name.as_str()) => {
+                result.failed_nodes.push(name.as_str(), text);
+            }
+            Some(text) => result.failed_and_unresolvable_nodes.push(name.as_str(), text),
         }
     }
     let may_repeat = match filtered {
@@ -184,11 +185,10 @@ fn filter_result<'a>(
     }
     match &call.offer {
         Offer::Names(_) => {
-            result.node_names = Some(passed.into_iter().map(|at| names[at]).collect());
+            result.node_names = Some(passed.into_iter().map(|at| &names[at]).collect());
         }
         Offer::Full(_, nodes) => {
-            let passed = passed.into_iter().map(|at| nodes[at]).collect();
-            result.nodes = Some(NodeListOut::new(passed));
+            result.nodes = Some(passed.into_iter().map(|at| nodes[at]).collect());
         }
     }
     result
@@ -196,15 +196,13 @@ fn filter_result<'a>(
 
 fn answer_prioritize(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
     let call = read_call(app, body)?;
-    let names = call.offer.names();
+    let names: Vec<&str> = call.offer.names().iter().map(Name::as_str).collect();
     // There is no field for an error, and kube-scheduler would ignore it: no opinion.
     let (scores, outcome) = match app.gate.prioritize(&call.pod, &names) {
         Ok(scores) => (scores, "ok"),
         Err(error) => (vec![0; names.len()], GateError::reason(&error)),
     };
-    let scored = names.iter().zip(scores);
-    let scored: Vec<_> = scored.map(|(host, score)| HostPriority { host, score }).collect();
-    Ok((json(StatusCode::OK, &scored), outcome))
+    Ok((written(StatusCode::OK, host_priorities(call.offer.names(), &scores)), outcome))
 }
 
 pub(super) async fn bind(State(app): State<App>, request: Request) -> Response {
