@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::Request;
 use axum::routing::post;
 use axum::{Json, Router};
 use futures::{StreamExt, TryStreamExt};
@@ -19,8 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
-use support::eventually::eventually;
+use support::eventually::{eventually, throughout};
 use support::kubeconfig::User;
+use support::metrics::Metrics;
 use support::objects::{node, pod};
 use support::process::Process;
 use support::scheduler::{Extender, configuration};
@@ -65,6 +67,28 @@ async fn a_deleted_pod_ends_its_containers_before_it_goes() {
     assert_eq!(status.phase.as_deref(), Some("Succeeded"));
     let container = &status.container_statuses.unwrap()[0];
     assert!(container.state.as_ref().unwrap().terminated.is_some());
+}
+
+/// kwok deletes by name, so a second deletion may hit the next pod of that name.
+#[tokio::test(flavor = "multi_thread")]
+async fn kwok_deletes_a_pod_once() {
+    let cluster = Cluster::start(WITHOUT_CONTROLLERS).await;
+    let _scheduler = start_scheduler(&cluster, &[]);
+    cluster.add_nodes([node("n0")]).await;
+    cluster.add_pod(pod("p0")).await;
+    reaches_phase(&cluster, "p0", "Running").await;
+
+    let pods = cluster.pods();
+    pods.delete("p0", &DeleteParams::default()).await.unwrap();
+    eventually(DEADLINE, "p0 gone", async || match pods.get_opt("p0").await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    throughout(Duration::from_secs(1), async || {
+        assert_eq!(deletions_of_nothing(&cluster).await.unwrap(), 0.0);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +159,14 @@ fn start_scheduler(cluster: &Cluster, extenders: &[Extender]) -> Process {
         config_yaml: configuration(&kubeconfig, extenders).to_string(),
         name: "kube-scheduler".to_owned(),
     })
+}
+
+/// How often the API server was asked to delete a pod that there was not.
+async fn deletions_of_nothing(cluster: &Cluster) -> anyhow::Result<f64> {
+    let request = Request::get("/metrics").body(Vec::new())?;
+    let metrics = Metrics::of(cluster.admin().request_text(request).await?);
+    let labels = [("verb", "DELETE"), ("resource", "pods"), ("code", "404")];
+    Ok(metrics.sum("apiserver_request_total", &labels))
 }
 
 async fn reaches_phase(cluster: &Cluster, name: &str, phase: &str) -> Pod {

@@ -15,6 +15,11 @@ impl Metrics {
         Self { text }
     }
 
+    /// What was scraped by other means.
+    pub fn of(text: String) -> Self {
+        Self { text }
+    }
+
     /// Every series of that name: its labels as they stand, and its value.
     pub fn series(&self, name: &str) -> Vec<(&str, f64)> {
         self.text.lines().filter_map(|line| sample(line, name)).collect()
