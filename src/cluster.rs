@@ -24,7 +24,7 @@ mod wake;
 pub mod watch;
 pub mod write;
 
-pub use client::{ConnectError, connect};
+pub use client::{ConnectError, connect, in_a_line};
 pub use defaults::NamespaceDefaults;
 pub use identity::{FENCE_ANNOTATION, FENCE_LABEL, Identity};
 pub use start::start;

@@ -71,6 +71,12 @@ pub(super) enum Failure {
     Lost(String),
 }
 
+/// What a failed request comes to, in a line.
+#[must_use]
+pub fn in_a_line(error: kube::Error) -> String {
+    Failure::from(error).to_string()
+}
+
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         use kube::Error;

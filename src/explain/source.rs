@@ -10,6 +10,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::cluster;
+
 /// The extender's pods in a cluster.
 const SELECTOR: &str = "app.kubernetes.io/name=filmgate,app.kubernetes.io/component=extender";
 /// Where the extender listens in its pod.
@@ -72,7 +74,7 @@ pub enum ExplainError {
     },
     /// The API server's words.
     #[error("cannot reach the extender through the API server: {0}")]
-    Cluster(#[from] kube::Error),
+    Cluster(String),
     /// A socket of this machine.
     #[error("cannot forward a port: {0}")]
     Forward(#[from] std::io::Error),
@@ -167,7 +169,8 @@ impl PortForward {
     /// When there is none, or the API server does not let us.
     pub async fn open(client: Client, namespace: &str) -> Result<Self, ExplainError> {
         let pods: Api<Pod> = Api::namespaced(client, namespace);
-        let listed = pods.list(&ListParams::default().labels(SELECTOR)).await?;
+        let listed =
+            pods.list(&ListParams::default().labels(SELECTOR)).await.map_err(no_cluster)?;
         let is_running = |pod: &Pod| {
             pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
         };
@@ -176,7 +179,8 @@ impl PortForward {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let mut forwarder = pods.portforward(&pod.name_any(), &[VERBS_PORT]).await?;
+        let mut forwarder =
+            pods.portforward(&pod.name_any(), &[VERBS_PORT]).await.map_err(no_cluster)?;
         let task = tokio::spawn(async move {
             let (Ok((mut near, _)), Some(mut far)) =
                 (listener.accept().await, forwarder.take_stream(VERBS_PORT))
@@ -196,6 +200,10 @@ impl PortForward {
     pub fn url(&self) -> &Url {
         &self.url
     }
+}
+
+fn no_cluster(error: kube::Error) -> ExplainError {
+    ExplainError::Cluster(cluster::in_a_line(error))
 }
 
 impl Drop for PortForward {

@@ -10,6 +10,7 @@ mod support;
 
 mod choice;
 mod crash;
+mod explain;
 mod outage;
 mod preemption;
 mod race;
