@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use filmgate::engine::{Attribution, GpuAsk, Health, Ledger, Policy, StalePolicy, Vram};
+use filmgate::engine::{
+    Attribution, GpuAsk, Health, Ledger, NodeName, Policy, Reason, StalePolicy, Vram,
+};
 use filmgate::engine::{Bytes, score::Weights};
 use proptest::prelude::*;
 
@@ -188,4 +190,34 @@ fn a_hold_that_ended_unnoticed_is_not_in_the_way() {
     assert!(gate.refusal(&asker, "n0").is_some());
     gate.now = gate.now + Duration::from_secs(31);
     assert_eq!(gate.refusal(&asker, "n0"), None);
+}
+
+#[test]
+fn the_short_cut_follows_whatever_becomes_of_a_node() {
+    let policy = Policy { stale_policy: StalePolicy::Reject, ..Policy::default() };
+    let n0 = || node("n0").gpus(1);
+    let mut gate = Gate::under(policy, &[n0()]);
+    let (asker, name) = (pod("asker").vram(4), NodeName::from("n0"));
+    gate.add(&asker);
+    let check = |gate: &Gate, what: &str| {
+        let judged = gate.ledger.judge(asker.uid(), asker.ask(), ["n0"], gate.now);
+        assert_eq!(judged, by_placement(&gate.ledger, gate, &asker, &["n0"]), "{what}");
+        judged[0]
+    };
+    let fresh = check(&gate, "read").unwrap();
+    gate.pass(5);
+    let older = check(&gate, "an older reading").unwrap();
+    assert!(older < fresh);
+    gate.ledger.apply_heartbeat(&name, &"run-1".into(), 50, gate.now);
+    assert_eq!(check(&gate, "a heartbeat"), Ok(fresh));
+    gate.pass(11);
+    assert_eq!(check(&gate, "no heartbeat"), Err(Reason::StaleReading));
+    gate.receive(&n0().sampling(51).total(0), None);
+    assert_eq!(check(&gate, "an impossible reading"), Err(Reason::ImpossibleReading));
+    gate.receive(&n0().sampling(52), None);
+    assert!(check(&gate, "a better one").is_ok());
+    gate.ledger.delete_node(&name);
+    assert_eq!(check(&gate, "deleted"), Err(Reason::UnknownNode));
+    gate.ledger.apply_node(n0().facts, gate.now);
+    assert_eq!(check(&gate, "back"), Err(Reason::NeverRead));
 }
