@@ -118,6 +118,8 @@ pub struct Ledger {
     /// close together.
     digests: Vec<Digest>,
     resources: Resources,
+    /// Nodes that time or a sampling that is asked for may change: few of many.
+    restless: BTreeSet<NodeIndex>,
     /// Where each pod's one claim lies.
     claim_at: HashMap<PodUid, NodeIndex>,
     /// Every pod with a GPU request that exists.
@@ -158,6 +160,7 @@ impl Ledger {
             nodes: Vec::new(),
             digests: Vec::new(),
             resources: Resources::default(),
+            restless: BTreeSet::new(),
             claim_at: HashMap::new(),
             pods: HashMap::new(),
             deleted: Deletions::default(),
@@ -267,11 +270,17 @@ impl Ledger {
         if self.nodes[index].refresh(&self.policy, now) {
             self.freed.insert(index);
         }
-        self.digest(index);
+        self.note_change(index);
     }
 
-    /// Prepares the node's answer to the usual ask; due whenever the node has changed.
-    fn digest(&mut self, index: NodeIndex) {
-        self.digests[index] = Digest::of(&self.nodes[index], &self.policy, &mut self.resources);
+    /// Brings what is kept beside the nodes up to date; due whenever one of them has changed.
+    fn note_change(&mut self, index: NodeIndex) {
+        let node = &self.nodes[index];
+        self.digests[index] = Digest::of(node, &self.policy, &mut self.resources);
+        if node.is_restless() {
+            self.restless.insert(index);
+        } else {
+            self.restless.remove(&index);
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Ledger {
         let Some(index) = self.node_index(name.as_str()) else { return };
         self.nodes[index].disappear();
         self.end_with_node(index);
-        self.digest(index);
+        self.note_change(index);
     }
 
     /// A whole new list of nodes: those that it lacks are no longer in the cluster.
@@ -158,11 +158,12 @@ impl Ledger {
                 self.take_evidence(index, began_after);
                 self.refresh(index, received_at);
             }
+            self.note_change(index);
             return Arrival::Outdated;
         }
         if let Err(impossible) = reading.validate() {
             node.refuse_reading(&reading, received_at, impossible.clone());
-            self.digest(index);
+            self.note_change(index);
             return Arrival::Impossible(impossible);
         }
         let was_usable = node.check_usable(&self.policy, received_at).is_ok();
@@ -198,7 +199,7 @@ impl Ledger {
 
     /// Time passed: holds end, and charges where memory is not attributable.
     pub fn tick(&mut self, now: Time) {
-        for index in 0..self.nodes.len() {
+        for index in Vec::from_iter(self.restless.iter().copied()) {
             let node = &mut self.nodes[index];
             let over = node.expire_holds(now);
             self.expired_holds += over.len() as u64;
@@ -220,7 +221,7 @@ impl Ledger {
             ClaimState::Bound { .. } => claim.is_placing(reading),
             _ => false,
         };
-        let nodes = self.nodes.iter().filter(move |node| {
+        let nodes = self.restless.iter().map(|index| &self.nodes[*index]).filter(move |node| {
             let reading = node.reading.as_ref();
             node.is_disputed
                 || reading

@@ -220,6 +220,18 @@ impl Node {
         self.view = NodeView::default();
     }
 
+    /// Time, or a sampling that is asked for, may change something here.
+    pub(super) fn is_restless(&self) -> bool {
+        let is_placing =
+            |claim: &Claim| self.reading.as_ref().is_some_and(|reading| claim.is_placing(reading));
+        let is_restless = |claim: &Claim| match claim.state {
+            ClaimState::Held { .. } | ClaimState::Leaving { .. } => true,
+            ClaimState::Bound { .. } => is_placing(claim),
+            ClaimState::Binding { .. } => false,
+        };
+        self.is_disputed || self.claims.iter().any(is_restless)
+    }
+
     /// Ends holds that are over; the number of those.
     pub(super) fn expire_holds(&mut self, now: Time) -> Vec<PodUid> {
         let is_over =
