@@ -7,8 +7,9 @@
 //! API server ◀── bind, fence, wake, events ◀┘ ClusterWriter
 //! ```
 //!
-//! [`start()`] puts them in their order: fence, list, watch. [`defaults`] is shared by everyone
-//! who reads pods.
+//! [`start()`] puts them in their order: fence, list, watch. Where several replicas run, [`lease`]
+//! says which one leads, and the fence is due when one takes over. [`defaults`] is shared by
+//! everyone who reads pods.
 
 mod backoff;
 mod bind;
@@ -18,6 +19,7 @@ mod events;
 mod feed;
 mod fence;
 mod identity;
+pub mod lease;
 pub mod pod;
 mod start;
 mod wake;
@@ -27,7 +29,7 @@ pub mod write;
 pub use client::{ConnectError, connect, in_a_line};
 pub use defaults::NamespaceDefaults;
 pub use identity::{FENCE_ANNOTATION, FENCE_LABEL, Identity};
-pub use start::start;
+pub use start::{stand_by, start};
 pub use wake::WAKE_ANNOTATION;
-pub use watch::{ClusterEvents, WatchesEnded, Watching};
+pub use watch::{ClusterEvents, Relists, WatchesEnded, Watching};
 pub use write::{KubeWriter, WriteCounts};

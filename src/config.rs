@@ -13,9 +13,11 @@ use crate::readings::client::AgentEndpoint;
 use crate::readings::discovery::EndpointError;
 
 mod check;
+mod election;
 mod settings;
 mod text;
 
+pub use election::{ElectionMode, LeaderElection};
 pub use settings::{AgentFile, AgentsFile, FileSettings, Flags};
 pub use text::Text;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub bind_timeout: Duration,
     /// The scheduler whose pods are ours.
     pub scheduler_name: String,
+    /// Which of several replicas answers.
+    pub leader_election: LeaderElection,
     /// Where the agents are.
     pub agents: Agents,
     /// The kubeconfig; `None`: the pod's service account, or `~/.kube/config`.
@@ -142,6 +146,7 @@ impl Config {
             filter_timeout: self.filter_timeout,
             bind_timeout: self.bind_timeout,
             max_body_bytes: self.max_body_bytes,
+            standby_is_ready: self.leader_election.mode != ElectionMode::Own,
             policy: self.policy.clone(),
         }
     }

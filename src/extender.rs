@@ -8,12 +8,13 @@
 //!
 //! [`gate::Gate`] owns the ledger and its lock, and is the only one to call it. [`http`] and
 //! [`wire`] translate and decide nothing. What leaves for the cluster goes through
-//! [`writer::ClusterWriter`].
+//! [`writer::ClusterWriter`]. Of several replicas one answers: [`lead`].
 
 pub mod agents;
 pub mod explain;
 pub mod gate;
 pub mod http;
+pub mod lead;
 pub mod wire;
 pub mod writer;
 

@@ -17,5 +17,6 @@ pub mod demo;
 pub mod engine;
 pub mod explain;
 pub mod extender;
+pub mod leadership;
 pub mod metrics;
 pub mod readings;

@@ -29,6 +29,7 @@ pub struct Metrics {
     conflicts: IntCounterVec,
     binds: IntCounterVec,
     wakes: IntCounter,
+    takeovers: IntCounter,
 }
 
 impl Default for Metrics {
@@ -65,6 +66,7 @@ impl Metrics {
                 "outcome",
             ),
             wakes: counter("filmgate_wakes_total", "Waiting pods woken because memory was free."),
+            takeovers: counter("filmgate_takeovers_total", "Times this replica began to lead."),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -72,13 +74,14 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 6] = [
+        let all: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(self.requests.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.observed_refusals.clone()),
             Box::new(self.conflicts.clone()),
             Box::new(self.binds.clone()),
             Box::new(self.wakes.clone()),
+            Box::new(self.takeovers.clone()),
         ];
         for one in all {
             let registered = self.registry.register(one);
@@ -138,6 +141,11 @@ impl Metrics {
     /// Waiting pods were woken.
     pub fn wakes(&self, count: usize) {
         self.wakes.inc_by(count as u64);
+    }
+
+    /// This replica has taken over.
+    pub fn takeover(&self) {
+        self.takeovers.inc();
     }
 
     /// The exposition of the counters.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use filmgate::cluster::pod::DefaultVram;
 use filmgate::cluster::{
-    self, ClusterEvents, Identity, KubeWriter, NamespaceDefaults, WAKE_ANNOTATION, WriteCounts,
+    self, ClusterEvents, Identity, KubeWriter, NamespaceDefaults, WAKE_ANNOTATION, Watching,
+    WriteCounts,
 };
 use filmgate::engine::{Bytes, NodeFacts, NodeName, PodFacts, PodRef, PodUid};
 use filmgate::extender::writer::ClusterWriter;
@@ -111,7 +112,7 @@ async fn hears_of_everything_there_is_and_of_every_change() {
 
         let (sender, mut told) = mpsc::unbounded_channel();
         let watching = cluster::start(&client, &writer, Arc::new(Sink(sender)), defaults).await;
-        let _watching = watching.unwrap();
+        let watching = watching.unwrap();
         let fenced = the_first_lists_are_whole(&mut told);
         assert_ne!(
             *fenced.resource_version,
@@ -119,6 +120,7 @@ async fn hears_of_everything_there_is_and_of_every_change() {
         );
 
         a_changed_default_is_heard(&cluster, &mut told).await;
+        a_list_that_was_asked_for_is_heard(&cluster, &watching, &mut told).await;
         nodes_come_and_go(&cluster, &mut told).await;
         a_wake_moves_the_pod_alone(&cluster, &writer, &fenced.id, &mut told).await;
         a_refusal_becomes_an_event(&cluster, &writer, &fenced.id).await;
@@ -158,6 +160,22 @@ fn the_first_lists_are_whole(told: &mut mpsc::UnboundedReceiver<Told>) -> PodFac
     let [pod] = pods.try_into().expect("one pod with a GPU");
     assert_eq!((&*pod.id.name, vram_of(&pod)), ("waiting", Some(Bytes::gib(4))));
     pod
+}
+
+/// It shows what was there when it was asked for.
+async fn a_list_that_was_asked_for_is_heard(
+    cluster: &Cluster,
+    watching: &Watching,
+    told: &mut mpsc::UnboundedReceiver<Told>,
+) {
+    let young = cluster.add_pod(pod("young").gpus(1)).await.metadata.uid.unwrap();
+    watching.relists().pods().await.unwrap();
+    let mut heard = std::iter::from_fn(|| told.try_recv().ok());
+    let is_listed = |heard| match heard {
+        Told::PodsListed(pods) => pods.iter().any(|pod| pod.id.uid.as_str() == young),
+        _ => false,
+    };
+    assert!(heard.any(is_listed), "told before the call returns");
 }
 
 async fn a_changed_default_is_heard(cluster: &Cluster, told: &mut mpsc::UnboundedReceiver<Told>) {

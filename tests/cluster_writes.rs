@@ -7,16 +7,19 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filmgate::cluster::lease::Mandate;
 use filmgate::cluster::{
     self, FENCE_ANNOTATION, FENCE_LABEL, Identity, KubeWriter, NamespaceDefaults,
 };
 use filmgate::engine::{Admission, Bytes, GpuAsk, HoldOutcome, NodeName, PodRef, Vram};
 use filmgate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome};
+use filmgate::leadership::Term;
 use futures::TryStreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, PodSchedulingGate};
-use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
 use serde_json::json;
 
 use support::cluster::Cluster;
@@ -152,6 +155,53 @@ async fn what_another_bound_stays(cluster: &Cluster, writer: &KubeWriter) {
         let outcome = bind(writer, &admission(&created), node).await;
         assert!(matches!(outcome, BindOutcome::Superseded(_)), "{outcome:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_is_sent_only_in_the_term_that_the_lease_shows() {
+    in_time(async {
+        let cluster = cluster_with_rights().await;
+        let leases: Api<Lease> = Api::namespaced(cluster.admin(), "filmgate");
+        let client = filmgate_client(&cluster).await;
+        let mandate = Mandate::new(&client, "filmgate", "filmgate-kube-scheduler");
+        let writer = writer(client, "film-a").under(mandate.clone());
+        let created = cluster.add_pod(gpu_pod("under-mandate")).await;
+        let refused = async |why: &str| {
+            let outcome = bind(&writer, &admission(&created), "n0").await;
+            assert!(
+                matches!(&outcome, BindOutcome::Refused(text) if text.contains(why)),
+                "{outcome:?}"
+            );
+        };
+        refused("does not lead").await;
+        mandate.set(Some(Term { holder: "film-a_1".to_owned(), transitions: 3 }));
+        refused("nobody holds the Lease").await;
+        let lease = lease("film-a_1", 5);
+        leases.create(&PostParams::default(), &lease).await.unwrap();
+        refused("held by film-a_1").await;
+        hold(&leases, "film-b_1", 3).await;
+        refused("held by film-b_1").await;
+        assert_eq!(bound_to(&cluster.pods().get("under-mandate").await.unwrap()), None);
+        hold(&leases, "film-a_1", 3).await;
+        assert_eq!(bind(&writer, &admission(&created), "n0").await, BindOutcome::Bound);
+    })
+    .await;
+}
+
+fn lease(holder: &str, transitions: i32) -> Lease {
+    serde_json::from_value(json!({
+        "metadata": {"name": "filmgate-kube-scheduler"},
+        "spec": {
+            "holderIdentity": holder, "leaseTransitions": transitions, "leaseDurationSeconds": 15,
+        },
+    }))
+    .unwrap()
+}
+
+async fn hold(leases: &Api<Lease>, holder: &str, transitions: i32) {
+    let held = json!({"spec": lease(holder, transitions).spec});
+    let patch = Patch::Merge(held);
+    leases.patch("filmgate-kube-scheduler", &PatchParams::default(), &patch).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,7 +156,7 @@ impl Bench {
             format!("  - {{node: {}, url: \"{}\"}}", node_name(number), self.agents_url)
         });
         let config = format!(
-            "listen:\n  verbs: {}\n  metrics: {}\nagents:\n  static:\n{}\n",
+            "listen:\n  verbs: {}\n  metrics: {}\nleaderElection: {{mode: off}}\nagents:\n  static:\n{}\n",
             verbs.address(),
             ops.address(),
             agents.collect::<Vec<_>>().join("\n"),

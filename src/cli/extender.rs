@@ -8,16 +8,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use kube::Client;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{logging, shutdown};
 use crate::clock::Clock;
-use crate::cluster::{self, Identity, KubeWriter, NamespaceDefaults};
-use crate::config::{Config, Flags};
+use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
+use crate::cluster::{self, Identity, KubeWriter, NamespaceDefaults, WatchesEnded, Watching};
+use crate::config::{Config, ElectionMode, Flags, LeaderElection};
 use crate::extender::agents::AgentLink;
+use crate::extender::lead::Replica;
 use crate::extender::{Gate, http};
+use crate::leadership::{Candidate, Lead};
 
 /// What an answer that is being written may take after the last Binding has ended.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
@@ -42,11 +47,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let client = cluster::connect(config.kubeconfig.as_deref()).await?;
     let defaults = Arc::new(NamespaceDefaults::new(config.default_vram));
-    let identity = Arc::new(Identity::new(host_name()));
-    let writer = Arc::new(KubeWriter::start(client.clone(), identity, Arc::clone(&defaults)));
+    let name = config.leader_election.identity.clone().unwrap_or_else(host_name);
     let clock = Clock::monotonic();
+    let election = Election::of(&config.leader_election, &name, &client, clock.clone());
+    let identity = Arc::new(Identity::new(&name));
+    let writer = KubeWriter::start(client.clone(), identity, Arc::clone(&defaults));
+    let writer = Arc::new(match &election {
+        Some(election) => writer.under(Arc::clone(&election.mandate)),
+        None => writer,
+    });
     let gate =
         Gate::with_defaults(config.gate(), writer.clone(), clock.clone(), Arc::clone(&defaults));
+    if election.is_some() {
+        gate.stand_by();
+    }
 
     let served = CancellationToken::new();
     let verbs = serve(config.verbs, http::verbs_router(Arc::clone(&gate)), &served).await?;
@@ -54,12 +68,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(verbs = %config.verbs, metrics = %config.metrics, mode = ?config.mode, "listening");
 
     let work = async {
-        let mut watching =
-            cluster::start(&client, &writer, Arc::clone(&gate), Arc::clone(&defaults)).await?;
+        let (sink, defaults) = (Arc::clone(&gate), Arc::clone(&defaults));
+        let mut watching = match &election {
+            Some(_) => cluster::stand_by(&client, sink, defaults).await?,
+            None => cluster::start(&client, &writer, sink, defaults).await?,
+        };
         let agents = AgentLink::start(&config.agents, &client, clock, Arc::clone(&gate))?;
         tokio::spawn(Arc::clone(&gate).run(Arc::new(agents)));
         gate.set_ready(true);
         tracing::info!("ready");
+        if let Some(election) = &election {
+            let relists = watching.relists();
+            let (gate, writer) = (Arc::clone(&gate), Arc::clone(&writer));
+            let mandate = Arc::clone(&election.mandate);
+            election.lead(Replica { gate, writer, mandate, relists }, &mut watching).await?;
+        }
         anyhow::Result::<()>::Err(watching.ended().await.into())
     };
     let ended = tokio::select! {
@@ -67,12 +90,59 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         failed = work => failed,
     };
     gate.drain(config.bind_timeout + ANSWER_GRACE).await;
+    if let Some(election) = &election {
+        // No Binding is begun any more: another may lead at once.
+        election.keeper.release().await;
+    }
     served.cancel();
     for listener in [verbs, ops] {
         // A caller that keeps its connection open does not keep us.
         let _ = tokio::time::timeout(ANSWER_GRACE, listener).await;
     }
     ended
+}
+
+/// This replica among others.
+struct Election {
+    keeper: LeaseKeeper,
+    told: watch::Receiver<Option<Lead>>,
+    mandate: Arc<Mandate>,
+}
+
+impl Election {
+    /// `None` where there is no other replica.
+    fn of(config: &LeaderElection, name: &str, client: &Client, clock: Clock) -> Option<Self> {
+        let candidate = match config.mode {
+            ElectionMode::Off => return None,
+            ElectionMode::Sibling => Candidate::Sibling { hostname: name.to_owned() },
+            ElectionMode::Own => Candidate::Own {
+                // Another run is another holder: it must not take this one's Lease for its own.
+                holder: format!("{name}_{:016x}", rand::random::<u64>()),
+                renew_deadline: config.renew_deadline,
+            },
+        };
+        let settings = LeaseSettings {
+            namespace: config.namespace.clone(),
+            name: config.name.clone(),
+            candidate,
+            duration: config.lease_duration,
+            retry_period: config.retry_period,
+        };
+        let mandate = Mandate::new(client, &config.namespace, &config.name);
+        let (keeper, told) = LeaseKeeper::new(client, settings, clock);
+        Some(Self { keeper, told, mandate })
+    }
+
+    /// Leads whenever it is this replica's turn, as long as the cluster is watched.
+    async fn lead(&self, replica: Replica, watching: &mut Watching) -> Result<(), WatchesEnded> {
+        let gate = Arc::clone(&replica.gate);
+        let keeping = self.keeper.run(|| gate.called_in_vain());
+        tokio::select! {
+            () = keeping => Ok(()),
+            led = replica.run(self.told.clone()) => led,
+            ended = watching.ended() => Err(ended),
+        }
+    }
 }
 
 async fn serve(

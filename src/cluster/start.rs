@@ -25,6 +25,19 @@ pub async fn start<E: ClusterEvents>(
 ) -> Result<Watching, WatchesEnded> {
     let fenced = writer.fence_unbound().await;
     tracing::info!(fenced, "no Binding of an earlier process can commit any more");
+    stand_by(client, sink, defaults).await
+}
+
+/// Lists, then watches, and writes nothing: another replica may lead, and a fence would cost its
+/// Bindings in flight a retry. Who takes over fences first, and has the pods listed again.
+///
+/// # Errors
+/// When the watches ended before their first lists.
+pub async fn stand_by<E: ClusterEvents>(
+    client: &Client,
+    sink: Arc<E>,
+    defaults: Arc<NamespaceDefaults>,
+) -> Result<Watching, WatchesEnded> {
     let mut watching = watch::begin(client, sink, defaults);
     watching.listed().await?;
     tracing::info!("pods, nodes and namespaces are listed");

@@ -11,7 +11,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backoff::WatchRetries;
@@ -30,7 +30,29 @@ type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 #[derive(Debug)]
 pub struct Watching {
     is_complete: watch::Receiver<bool>,
+    relists: mpsc::Sender<Listed>,
     task: AbortOnDropHandle<()>,
+}
+
+/// Told when the sink has a list of pods that was asked for.
+type Listed = oneshot::Sender<()>;
+
+/// Asks the watches for a list of pods. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Relists(mpsc::Sender<Listed>);
+
+impl Relists {
+    /// Lists pods again, from the store and not from a cache, and watches on from there. When this
+    /// returns the sink was told of every pod as it was after the call: a watch may be any time
+    /// behind, and tells nobody.
+    ///
+    /// # Errors
+    /// When the watches ended before.
+    pub async fn pods(&self) -> Result<(), WatchesEnded> {
+        let (tell, listed) = oneshot::channel();
+        self.0.send(tell).await.map_err(|_| WatchesEnded)?;
+        listed.await.map_err(|_| WatchesEnded)
+    }
 }
 
 /// The watches ended, which only a defect can bring about.
@@ -45,8 +67,9 @@ pub fn begin<E: ClusterEvents>(
     defaults: Arc<NamespaceDefaults>,
 ) -> Watching {
     let (complete, is_complete) = watch::channel(false);
-    let task = tokio::spawn(run(Streams::of_cluster(client), sink, defaults, complete));
-    Watching { is_complete, task: AbortOnDropHandle::new(task) }
+    let (relists, asked) = mpsc::channel(1);
+    let task = tokio::spawn(run(client.clone(), sink, defaults, complete, asked));
+    Watching { is_complete, relists, task: AbortOnDropHandle::new(task) }
 }
 
 impl Watching {
@@ -57,6 +80,12 @@ impl Watching {
     pub async fn listed(&mut self) -> Result<(), WatchesEnded> {
         self.is_complete.wait_for(|complete| *complete).await.map_err(|_| WatchesEnded)?;
         Ok(())
+    }
+
+    /// For those who need a list of pods that is younger than now.
+    #[must_use]
+    pub fn relists(&self) -> Relists {
+        Relists(self.relists.clone())
     }
 
     /// Returns when the watches end by themselves: the process has then lost its eyes and must end.
@@ -90,11 +119,14 @@ where
 
 /// Feeds the sink until the task is dropped. `is_ready` becomes true when the sink has everything.
 async fn run<E: ClusterEvents>(
-    mut streams: Streams,
+    client: Client,
     sink: Arc<E>,
     defaults: Arc<NamespaceDefaults>,
     is_ready: watch::Sender<bool>,
+    mut relists: mpsc::Receiver<Listed>,
 ) {
+    let mut streams = Streams::of_cluster(&client);
+    let mut wanted: Vec<Listed> = Vec::new();
     let mut feed = Feed::new(sink, defaults);
     // Before a pod can be read, its namespace's default must be known.
     while !feed.has_namespaces() {
@@ -103,7 +135,21 @@ async fn run<E: ClusterEvents>(
     }
     loop {
         tokio::select! {
-            Some(event) = streams.pods.next() => take("pods", event, |event| feed.on_pod(event)),
+            Some(listed) = relists.recv() => {
+                wanted.push(listed);
+                // What is on its way to the old one may be older than the list.
+                streams.pods = events(&client);
+            }
+            Some(event) = streams.pods.next() => {
+                let is_listed = matches!(event, Ok(Event::InitDone));
+                take("pods", event, |event| feed.on_pod(event));
+                if is_listed {
+                    for listed in wanted.drain(..) {
+                        // Whoever does not wait any more leads no more.
+                        let _ = listed.send(());
+                    }
+                }
+            }
             Some(event) = streams.nodes.next() => take("nodes", event, |event| feed.on_node(event)),
             Some(event) = streams.namespaces.next() => {
                 take("namespaces", event, |event| feed.on_namespace(event));

@@ -7,12 +7,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
+use tokio::time::{Instant, timeout};
 
 use super::bind::{Binding, within};
 use super::defaults::NamespaceDefaults;
 use super::events::Reports;
 use super::fence;
 use super::identity::Identity;
+use super::lease::Mandate;
 use super::wake::Wakes;
 pub use super::wake::WriteCounts;
 use crate::engine::{Admission, NodeName, PodFacts, PodRef};
@@ -26,6 +28,8 @@ pub struct KubeWriter {
     client: Client,
     identity: Arc<Identity>,
     defaults: Arc<NamespaceDefaults>,
+    /// `None` where this process is the only one.
+    mandate: Option<Arc<Mandate>>,
     wakes: Wakes,
     reports: Reports,
 }
@@ -40,7 +44,13 @@ impl KubeWriter {
     ) -> Self {
         let wakes = Wakes::start(client.clone(), identity.clone());
         let reports = Reports::start(client.clone(), identity.clone());
-        Self { client, identity, defaults, wakes, reports }
+        Self { client, identity, defaults, mandate: None, wakes, reports }
+    }
+
+    /// The same where each Binding needs a mandate.
+    #[must_use]
+    pub fn under(self, mandate: Arc<Mandate>) -> Self {
+        Self { mandate: Some(mandate), ..self }
     }
 
     /// Fences every unbound pod that asks for a GPU, and returns their number when each has
@@ -59,6 +69,15 @@ impl KubeWriter {
     #[must_use]
     pub fn event_counts(&self) -> WriteCounts {
         self.reports.counts()
+    }
+
+    /// Returns what of the time is left when a Binding may be sent.
+    async fn may_bind(&self, deadline: Duration) -> Result<Duration, String> {
+        let Some(mandate) = &self.mandate else { return Ok(deadline) };
+        let began = Instant::now();
+        let confirmed = timeout(deadline, mandate.confirm()).await;
+        confirmed.unwrap_or_else(|_| Err("the Lease was not read in time".to_owned()))?;
+        Ok(deadline.saturating_sub(began.elapsed()))
     }
 
     async fn fence_one(&self, pod: &PodRef) -> FenceOutcome {
@@ -87,7 +106,14 @@ impl ClusterWriter for KubeWriter {
     ) -> BoxFuture<'a, BindOutcome> {
         let (client, identity, defaults) = (&self.client, &*self.identity, &*self.defaults);
         let binding = Binding { client, identity, defaults, admission, node };
-        async move { binding.post_within(deadline).await }.boxed()
+        async move {
+            // Asked after the admission: who leads now led then, and fences come later.
+            match self.may_bind(deadline).await {
+                Ok(left) => binding.post_within(left).await,
+                Err(why) => BindOutcome::Refused(why),
+            }
+        }
+        .boxed()
     }
 
     fn fence<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, FenceOutcome> {

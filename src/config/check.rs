@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::election::leader_election;
 use super::settings::{AgentsFile, FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
 use super::{Agents, Config, ConfigError, LogFormat};
@@ -16,7 +17,11 @@ const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
 /// kube-scheduler's HTTP timeout as it is shipped: an answer after it is lost.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
-fn setting<'a>(key: &'static str, example: &'static str, value: Option<&'a Text>) -> Setting<'a> {
+pub(super) fn setting<'a>(
+    key: &'static str,
+    example: &'static str,
+    value: Option<&'a Text>,
+) -> Setting<'a> {
     Setting { key, example, value }
 }
 
@@ -44,6 +49,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         )?,
         scheduler_name: setting("schedulerName", "filmgate", file.scheduler_name.as_ref())
             .text("filmgate")?,
+        leader_election: leader_election(file.leader_election.as_ref())?,
         agents: agents(settings)?,
         kubeconfig: settings.kubeconfig.clone(),
         log_format: setting("log.format", "json", format).word(&formats, LogFormat::Json)?,

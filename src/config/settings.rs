@@ -56,6 +56,8 @@ sections! {
         bind_timeout: Text,
         /// The scheduler whose pods are ours.
         scheduler_name: Text,
+        /// Which of several replicas answers.
+        leader_election: LeaderElectionFile,
         /// Where the agents are.
         agents: AgentsFile,
         /// Logs.
@@ -85,6 +87,23 @@ sections! {
         idleness: Text,
         /// Prefers nodes read a moment ago.
         freshness: Text,
+    }
+    /// `leaderElection`.
+    LeaderElectionFile {
+        /// `sibling`, `own` or `off`.
+        mode: Text,
+        /// The Lease's namespace.
+        namespace: Text,
+        /// The Lease's name.
+        name: Text,
+        /// This replica's name.
+        identity: Text,
+        /// How long an own Lease lasts for others.
+        lease_duration: Text,
+        /// How long it lasts for its holder.
+        renew_deadline: Text,
+        /// Time between two reads or renewals.
+        retry_period: Text,
     }
     /// `agents`: one of the two.
     AgentsFile {
@@ -182,6 +201,28 @@ pub struct Flags {
     /// The scheduler whose pods are ours
     #[arg(long, env = "FILMGATE_SCHEDULER_NAME", value_name = "NAME")]
     pub scheduler_name: Option<Text>,
+    /// sibling (as the kube-scheduler in the same pod leads), own (a Lease of its own), off (no
+    /// other replica)
+    #[arg(long, env = "FILMGATE_LEADER_ELECTION", value_name = "MODE")]
+    pub leader_election: Option<Text>,
+    /// Namespace of the Lease that says who leads
+    #[arg(long, env = "FILMGATE_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<Text>,
+    /// Name of that Lease
+    #[arg(long, env = "FILMGATE_LEASE_NAME", value_name = "NAME")]
+    pub lease_name: Option<Text>,
+    /// This replica's name [default: the hostname]
+    #[arg(long, env = "FILMGATE_IDENTITY", value_name = "NAME")]
+    pub identity: Option<Text>,
+    /// How long an own Lease lasts for others
+    #[arg(long, env = "FILMGATE_LEASE_DURATION", value_name = "DURATION")]
+    pub lease_duration: Option<Text>,
+    /// How long it lasts for its holder
+    #[arg(long, env = "FILMGATE_RENEW_DEADLINE", value_name = "DURATION")]
+    pub renew_deadline: Option<Text>,
+    /// Time between two reads of the Lease, or renewals
+    #[arg(long, env = "FILMGATE_RETRY_PERIOD", value_name = "DURATION")]
+    pub retry_period: Option<Text>,
     /// An agent, as NODE=URL; may be repeated, and replaces the file's agents
     #[arg(long = "agent", env = "FILMGATE_AGENTS", value_name = "NODE=URL", value_delimiter = ',')]
     pub agents: Vec<String>,
@@ -229,6 +270,14 @@ impl FileSettings {
         over(&mut listen.verbs, flags.listen_verbs);
         over(&mut listen.metrics, flags.listen_metrics);
         over(&mut listen.allow_plain_non_loopback, flags.allow_plain_non_loopback);
+        let election = self.leader_election.get_or_insert_default();
+        over(&mut election.mode, flags.leader_election);
+        over(&mut election.namespace, flags.lease_namespace);
+        over(&mut election.name, flags.lease_name);
+        over(&mut election.identity, flags.identity);
+        over(&mut election.lease_duration, flags.lease_duration);
+        over(&mut election.renew_deadline, flags.renew_deadline);
+        over(&mut election.retry_period, flags.retry_period);
         let plugin = self.device_plugin.get_or_insert_default();
         over(&mut plugin.allocation, flags.device_plugin_allocation);
         over(&mut self.log.get_or_insert_default().format, flags.log_format);

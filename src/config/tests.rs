@@ -138,6 +138,35 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
 }
 
 #[test]
+fn a_lease_is_named_by_whose_it_is_unless_it_has_a_name() {
+    let name = |text: &str| Config::parse(text).unwrap().leader_election.name;
+    assert_eq!(name(""), "filmgate-kube-scheduler");
+    assert_eq!(name("leaderElection: {mode: own}"), "filmgate-extender");
+    assert_eq!(name("leaderElection: {mode: own, name: mine}"), "mine");
+    let off = Config::parse("leaderElection: {mode: off}").unwrap();
+    assert_eq!(off.leader_election.mode, ElectionMode::Off);
+}
+
+#[test]
+fn only_the_leader_behind_a_service_is_ready() {
+    assert!(Config::parse("").unwrap().gate().standby_is_ready);
+    assert!(!Config::parse("leaderElection: {mode: own}").unwrap().gate().standby_is_ready);
+}
+
+#[test]
+fn the_durations_of_an_own_lease_follow_from_each_other() {
+    for (election, says) in [
+        ("leaseDuration: 1500ms", r#"key leaderElection.leaseDuration: "1500ms" is not in whole"#),
+        ("renewDeadline: 15s", r#"key leaderElection.renewDeadline: "15s" is not below"#),
+        ("retryPeriod: 6s", r#"key leaderElection.retryPeriod: "6s" is more than half"#),
+        ("identity: ''", r#"key leaderElection.identity: "" is empty"#),
+    ] {
+        let problem = problem(&format!("leaderElection: {{mode: own, {election}}}"));
+        assert!(problem.contains(says), "{election}: {problem}");
+    }
+}
+
+#[test]
 fn zero_headroom_may_be_meant() {
     let config = Config::parse("{headroom: 0, cudaContext: 0, exclusiveForeign: '0'}").unwrap();
     assert_eq!(config.policy.headroom, Bytes::ZERO);

@@ -15,6 +15,8 @@ pub struct Answer {
     pub mode: String,
     /// Whether kube-scheduler is answered at present.
     pub is_answering: bool,
+    /// Whether this replica leads.
+    pub is_leading: bool,
     /// How far the pod has come.
     pub state: String,
     /// For how long it waits.

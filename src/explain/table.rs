@@ -38,7 +38,9 @@ fn head(text: &mut String, answer: &Answer) -> fmt::Result {
     if answer.mode == "observe" {
         writeln!(text, "mode observe: every node passes, whatever is said below")?;
     }
-    if !answer.is_answering {
+    if !answer.is_leading {
+        writeln!(text, "this replica does not lead: another one decides, and knows what it holds")?;
+    } else if !answer.is_answering {
         writeln!(text, "this extender does not answer kube-scheduler at present")?;
     }
     for ask in &answer.asks {

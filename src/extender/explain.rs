@@ -21,6 +21,8 @@ pub struct Explanation {
     pub mode: Mode,
     /// Whether kube-scheduler is answered at present.
     pub is_answering: bool,
+    /// Whether this replica leads: one that stands by answers nobody, and knows no holds.
+    pub is_leading: bool,
     /// How far the pod has come.
     #[serde(flatten)]
     pub state: PodState,
@@ -131,6 +133,7 @@ fn empty(gate: &Gate, pod: PodName, state: PodState) -> Explanation {
         pod,
         mode: gate.settings().mode,
         is_answering: gate.check_answering().is_ok(),
+        is_leading: gate.is_leading(),
         state,
         asks: Vec::new(),
         problem: None,

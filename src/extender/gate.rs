@@ -26,6 +26,7 @@ mod decide;
 mod early;
 mod feed;
 mod gauges;
+mod leading;
 mod tasks;
 
 pub use bind::{BindError, BindOrder};
@@ -33,6 +34,7 @@ pub use decide::Filtered;
 pub use tasks::{FreshReading, SamplingSource};
 
 use early::EarlyRefusals;
+use leading::Leading;
 
 /// Whether refusals are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +60,9 @@ pub struct GateSettings {
     pub bind_timeout: Duration,
     /// Longest body of a call.
     pub max_body_bytes: usize,
+    /// Whether a replica that stands by is ready: beside a kube-scheduler it is, behind a Service
+    /// only the leader may be called.
+    pub standby_is_ready: bool,
     /// The ledger's rules.
     pub policy: Policy,
 }
@@ -70,6 +75,7 @@ impl Default for GateSettings {
             filter_timeout: Duration::from_secs(1),
             bind_timeout: Duration::from_secs(3),
             max_body_bytes: 128 << 20,
+            standby_is_ready: true,
             policy: Policy::default(),
         }
     }
@@ -84,6 +90,9 @@ pub enum GateError {
     /// The process is about to end.
     #[error("filmgate is shutting down")]
     Draining,
+    /// Another replica answers, or this one has not finished taking over.
+    #[error("this filmgate does not lead: another replica answers, or it is still taking over")]
+    NotLeading,
     /// An earlier Binding's outcome is not known yet.
     #[error("an earlier Binding of this pod is still in flight")]
     InFlight,
@@ -102,6 +111,7 @@ impl GateError {
         match self {
             Self::NotReady => "not_ready",
             Self::Draining => "draining",
+            Self::NotLeading => "not_leading",
             Self::InFlight => "in_flight",
             Self::AlreadyBound(_) => "already_bound",
             Self::Busy => "busy",
@@ -132,6 +142,7 @@ pub struct Gate {
     is_ready: AtomicBool,
     /// Set under the ledger's write lock, so that no admission is under way when it is set.
     is_draining: AtomicBool,
+    leading: Leading,
     /// Bindings under way.
     binds: TaskTracker,
     /// Ends the background tasks.
@@ -165,7 +176,8 @@ impl Gate {
             changed: Notify::new(),
             is_ready: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
-            binds: TaskTracker::new(),
+            leading: Leading::default(),
+            binds: closed_tracker(),
             stop: CancellationToken::new(),
         })
     }
@@ -208,6 +220,8 @@ impl Gate {
             Err(GateError::Draining)
         } else if !self.is_ready.load(Ordering::Acquire) {
             Err(GateError::NotReady)
+        } else if !self.is_leading() {
+            Err(GateError::NotLeading)
         } else {
             Ok(())
         }
@@ -220,6 +234,15 @@ impl Gate {
         Incoming { facts: self.defaults.facts(pod), nominated }
     }
 
+    /// The same for a call: one that comes in vain means that its kube-scheduler leads by now.
+    fn check_call(&self) -> Result<(), GateError> {
+        let checked = self.check_answering();
+        if checked == Err(GateError::NotLeading) {
+            self.leading.called_in_vain.notify_one();
+        }
+        checked
+    }
+
     fn read(&self) -> Result<RwLockReadGuard<'_, Ledger>, GateError> {
         self.ledger.try_read_for(self.settings.filter_timeout).ok_or(GateError::Busy)
     }
@@ -227,4 +250,11 @@ impl Gate {
     fn write(&self) -> RwLockWriteGuard<'_, Ledger> {
         self.ledger.write()
     }
+}
+
+/// Can be waited for at any time, and takes more afterwards.
+fn closed_tracker() -> TaskTracker {
+    let tracker = TaskTracker::new();
+    tracker.close();
+    tracker
 }

@@ -94,7 +94,7 @@ async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
 }
 
 async fn readyz(State(gate): State<Arc<Gate>>) -> Response {
-    match gate.check_answering() {
+    match gate.check_ready() {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }

@@ -13,7 +13,7 @@ use super::world::{Mode, SimulatedNode, World, WorldOptions};
 
 pub const PODS: usize = 64;
 pub const PLACES: usize = 40;
-const POD_VRAM: &str = "3993Mi";
+pub const POD_VRAM: &str = "3993Mi";
 const RACE_DEADLINE: Duration = Duration::from_secs(90);
 const CREATED_AT_A_TIME: usize = 16;
 

@@ -39,7 +39,7 @@ mod sight;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// One test at a time: see the module's head.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How kube-scheduler tells the extender the nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,11 +83,13 @@ impl SimulatedNode {
         self
     }
 
-    fn builder(&self) -> NodeBuilder {
+    /// As its kubelet registers it.
+    pub fn builder(&self) -> NodeBuilder {
         node(&self.name).gpus(self.gpus.iter().map(|gpu| gpu.replicas).sum())
     }
 
-    fn add_to(&self, fleet: &SimulatedFleet) {
+    /// Puts it into the fleet.
+    pub fn add_to(&self, fleet: &SimulatedFleet) {
         fleet.add_node(&self.name, self.gpus.clone());
         let gpus = fleet.gpus(&self.name).unwrap();
         for (gpu, bytes) in &self.foreign {
@@ -278,7 +280,8 @@ impl Drop for World {
     }
 }
 
-async fn serve_agents(fleet: &SimulatedFleet, shutdown: &CancellationToken) -> String {
+/// Serves the agents of a fleet; where.
+pub async fn serve_agents(fleet: &SimulatedFleet, shutdown: &CancellationToken) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = server::router(Arc::new(fleet.clone()), Pace::default(), shutdown.clone());
@@ -292,16 +295,26 @@ fn extender_config(
     ops: &ReservedPort,
     agents_url: &str,
 ) -> String {
-    let agents = options
-        .nodes
-        .iter()
-        .map(|node| format!("  - {{node: {}, url: \"{agents_url}\"}}", node.name));
+    let settings = format!("leaderElection: {{mode: off}}\n{}", options.settings);
+    config_with(&options.nodes, verbs, ops, agents_url, &settings)
+}
+
+/// A configuration of filmgate with these agents and addresses, and more lines.
+pub fn config_with(
+    nodes: &[SimulatedNode],
+    verbs: &ReservedPort,
+    ops: &ReservedPort,
+    agents_url: &str,
+    settings: &str,
+) -> String {
+    let agents =
+        nodes.iter().map(|node| format!("  - {{node: {}, url: \"{agents_url}\"}}", node.name));
     format!(
         "listen:\n  verbs: {}\n  metrics: {}\nagents:\n  static:\n{}\n{}",
         verbs.address(),
         ops.address(),
         agents.collect::<Vec<_>>().join("\n"),
-        options.settings,
+        settings,
     )
 }
 

@@ -16,3 +16,4 @@ mod prioritize;
 mod script;
 mod site;
 mod speed;
+mod standby;

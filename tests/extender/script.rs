@@ -39,6 +39,7 @@ pub(crate) struct Script {
     wakes: Mutex<Vec<String>>,
     reports: Mutex<Vec<(String, String)>>,
     is_mute: Mutex<bool>,
+    reads: Mutex<VecDeque<oneshot::Receiver<()>>>,
 }
 
 impl Script {
@@ -73,6 +74,18 @@ impl Script {
     /// The API server does not answer reads.
     pub(crate) fn fall_silent(&self) {
         *self.is_mute.lock() = true;
+    }
+
+    /// The next read of a pod waits for this sender.
+    pub(crate) fn read_later(&self) -> oneshot::Sender<()> {
+        let (tell, told) = oneshot::channel();
+        self.reads.lock().push_back(told);
+        tell
+    }
+
+    /// No read that is to wait is still to come.
+    pub(crate) fn is_read(&self) -> bool {
+        self.reads.lock().is_empty()
     }
 
     pub(crate) fn sent(&self) -> Vec<Sent> {
@@ -124,8 +137,14 @@ impl ClusterWriter for Script {
     fn get<'a>(&'a self, pod: &'a PodRef) -> BoxFuture<'a, Result<Option<PodFacts>, String>> {
         let is_mute = *self.is_mute.lock();
         let found = self.pods.lock().get(&pod.to_string()).cloned();
-        async move { if is_mute { Err("connection refused".to_owned()) } else { Ok(found) } }
-            .boxed()
+        let wait = self.reads.lock().pop_front();
+        async move {
+            if let Some(told) = wait {
+                told.await.unwrap();
+            }
+            if is_mute { Err("connection refused".to_owned()) } else { Ok(found) }
+        }
+        .boxed()
     }
 
     fn wake(&self, pod: &PodRef) {

@@ -79,6 +79,14 @@ impl Site {
         self.gate.apply_reading(Arc::new(reading), self.clock.now(), None);
     }
 
+    /// It was asked a moment ago, and says this.
+    pub(crate) fn read_now(&self, node: &Node) {
+        let sampling = self.samplings.fetch_add(1, Ordering::Relaxed);
+        let reading = node.clone().sampling(sampling + 1).reading;
+        let now = self.clock.now();
+        self.gate.apply_reading(Arc::new(reading), now, Some(now));
+    }
+
     /// The watch shows the pod.
     pub(crate) fn add(&self, pod: &Value) {
         let facts = facts(&serde_json::from_value(pod.clone()).unwrap(), None);

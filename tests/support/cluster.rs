@@ -123,11 +123,19 @@ impl Cluster {
 
     /// Starts a real kube-scheduler.
     pub fn start_scheduler(&self, options: SchedulerOptions) -> Process {
-        let SchedulerOptions { config_yaml, name } = options;
-        let config = self.folder().join(format!("{name}.yaml"));
-        std::fs::write(&config, config_yaml).expect("the scheduler's configuration");
-        let flags = [flag("config", config.display()), flag("secure-port", 0)];
-        self.site.start_component(&name, "kube-scheduler", flags)
+        self.site.start_component(&options.name, "kube-scheduler", self.scheduler_flags(&options))
+    }
+
+    /// The same on a machine of that name: it holds its Lease as `<hostname>_<uuid>`.
+    pub fn start_scheduler_on(&self, hostname: &str, options: SchedulerOptions) -> Process {
+        let flags = self.scheduler_flags(&options);
+        self.site.start_component_on(hostname, &options.name, "kube-scheduler", flags)
+    }
+
+    fn scheduler_flags(&self, options: &SchedulerOptions) -> [String; 2] {
+        let config = self.folder().join(format!("{}.yaml", options.name));
+        std::fs::write(&config, &options.config_yaml).expect("the scheduler's configuration");
+        [flag("config", config.display()), flag("secure-port", 0)]
     }
 
     /// The nodes.

@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod rights;
 pub mod scheduler;
 pub mod scripted;
+pub mod service;
 pub mod site;
 
 /// Whether the long form of the tests runs (`make e2e`).

@@ -108,6 +108,24 @@ impl Drop for Process {
     }
 }
 
+/// The same command as if on a machine of that name, where kube-scheduler and filmgate look it up:
+/// in a UTS namespace of its own, as each pod has one.
+pub fn on_host(hostname: &str, command: &Command) -> Command {
+    let mut there = Command::new("unshare");
+    if !is_root() {
+        there.arg("--map-root-user");
+    }
+    there.args(["--uts", "--", "sh", "-c", "hostname \"$0\" && exec \"$@\"", hostname]);
+    there.arg(command.get_program()).args(command.get_args());
+    there
+}
+
+#[allow(unsafe_code)]
+fn is_root() -> bool {
+    // SAFETY: geteuid(2) has no arguments and always succeeds.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// A process id below zero means its whole group.
 #[allow(unsafe_code)]
 fn send(process: libc::pid_t, signal: c_int) {

@@ -1,5 +1,6 @@
 //! A proxy between filmgate and the API server that can keep a Binding on the wire: delayed, or
-//! held back until the test lets it go, even when its sender is dead by then.
+//! held back until the test lets it go, even when its sender is dead by then. And it can hold back
+//! what watches tell.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,9 +13,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use futures::StreamExt;
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// filmgate's requests are small; answers, watches among them, are forwarded as streams.
@@ -30,6 +32,8 @@ pub struct FaultProxy {
 struct Faults {
     upstream: Client,
     state: Mutex<FaultState>,
+    /// Watches that began before the last change of it are silent.
+    epoch: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -51,7 +55,8 @@ impl FaultProxy {
     pub async fn start(kubeconfig: &Path, folder: &Path) -> Self {
         // Retries nothing: a Binding goes to the API server once.
         let upstream = filmgate::cluster::connect(Some(kubeconfig)).await.expect("a client");
-        let faults = Arc::new(Faults { upstream, state: Mutex::default() });
+        let epoch = watch::Sender::new(0);
+        let faults = Arc::new(Faults { upstream, state: Mutex::default(), epoch });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = Router::new().fallback(forward).with_state(faults.clone());
@@ -76,6 +81,11 @@ impl FaultProxy {
     /// From now on each Binding takes up to that much longer.
     pub fn delay_bindings(&self, most: Duration) {
         self.faults.lock().most_delay = most;
+    }
+
+    /// From now on the watches under way tell nothing more; those that begin later do.
+    pub fn silence_watches(&self) {
+        self.faults.epoch.send_modify(|epoch| *epoch += 1);
     }
 
     /// Names of the pods whose Bindings are held back.
@@ -125,7 +135,12 @@ async fn forward(State(faults): State<Arc<Faults>>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MOST_REQUEST_BYTES).await.expect("a whole request");
     let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body));
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     match pod {
+        None if is_watch => {
+            let response = send(&faults, request).await;
+            audible(&faults, response)
+        }
         None => send(&faults, request).await,
         // A task of its own: the Binding goes on when whoever sent it is gone.
         Some(pod) => {
@@ -152,6 +167,18 @@ async fn forward_binding(
             response
         }
     }
+}
+
+/// A watch's answer, until watches are silenced: then it goes on without a word.
+fn audible(faults: &Faults, response: Response) -> Response {
+    let mut epoch = faults.epoch.subscribe();
+    let silence = async move {
+        let _ = epoch.changed().await;
+    };
+    response.map(|body| {
+        let told = body.into_data_stream().take_until(silence);
+        Body::from_stream(told.chain(futures::stream::pending()))
+    })
 }
 
 async fn send(faults: &Faults, mut request: axum::http::Request<kube::client::Body>) -> Response {

@@ -16,7 +16,7 @@ use super::cluster::ClusterOptions;
 use super::eventually::eventually;
 use super::kubeconfig::{Credentials, User};
 use super::port::ReservedPort;
-use super::process::Process;
+use super::process::{Process, on_host};
 
 /// Starting takes 3 s on an idle machine; tests run side by side on busy ones.
 pub const START_DEADLINE: Duration = Duration::from_secs(90);
@@ -136,9 +136,18 @@ impl Site {
         component: &str,
         flags: impl IntoIterator<Item = String>,
     ) -> Process {
-        let mut command = Command::new(binaries::folder().join("cluster"));
-        command.arg(component).args(flags);
-        self.spawn(name, command)
+        self.spawn(name, component_command(component, flags))
+    }
+
+    /// The same on a machine of that name.
+    pub fn start_component_on(
+        &self,
+        hostname: &str,
+        name: &str,
+        component: &str,
+        flags: impl IntoIterator<Item = String>,
+    ) -> Process {
+        self.spawn(name, on_host(hostname, &component_command(component, flags)))
     }
 
     fn spawn(&self, name: &str, mut command: Command) -> Process {
@@ -200,6 +209,12 @@ impl Site {
     pub fn ca(&self) -> PathBuf {
         certificates(self.folder()).join("apiserver.crt")
     }
+}
+
+fn component_command(component: &str, flags: impl IntoIterator<Item = String>) -> Command {
+    let mut command = Command::new(binaries::folder().join("cluster"));
+    command.arg(component).args(flags);
+    command
 }
 
 fn certificates(home: &Path) -> PathBuf {

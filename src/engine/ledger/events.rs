@@ -197,6 +197,22 @@ impl Ledger {
         }
     }
 
+    /// What was read may be older than what another leader did: a pod that it bound, and that was
+    /// deleted before we saw it, may have processes that no reading of ours shows. Until a sampling
+    /// begins from now on, each node is as if it had never been read.
+    pub fn distrust_readings(&mut self, now: Time) {
+        for index in 0..self.nodes.len() {
+            self.nodes[index].distrust_reading(now);
+            self.note_change(index);
+        }
+    }
+
+    /// Nodes whose readings are distrusted and that were not read again yet.
+    #[must_use]
+    pub fn distrusted(&self) -> usize {
+        self.nodes.iter().filter(|node| node.reading.is_none() && node.is_disputed).count()
+    }
+
     /// Time passed: holds end, and charges where memory is not attributable.
     pub fn tick(&mut self, now: Time) {
         for index in Vec::from_iter(self.restless.iter().copied()) {

@@ -85,6 +85,14 @@ impl Node {
         self.known_at = self.known_at.max(began_after);
     }
 
+    /// What was read says nothing any more: only a sampling that begins from now on is taken, and
+    /// is asked for where there was one before.
+    pub(super) fn distrust_reading(&mut self, now: Time) {
+        self.is_disputed |= self.reading.is_some() || self.impossible.is_some();
+        self.forget_reading();
+        self.demand_proof(now);
+    }
+
     /// Age of the last reading.
     pub(in crate::engine) fn age(&self, now: Time) -> Duration {
         now.since(self.read_at)

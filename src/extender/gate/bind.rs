@@ -4,7 +4,6 @@
 //! still listens. Where nobody knows the outcome the charge stays, and a fence finds it out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -134,7 +133,7 @@ impl Gate {
 
     async fn bind_to_end(self: &Arc<Self>, order: BindOrder) -> Result<(), BindError> {
         let deadline = Instant::now() + self.settings.bind_timeout;
-        self.check_answering()?;
+        self.check_call()?;
         let asks_for_gpu = self.make_known(&order.pod).await?;
         let (admission, is_charged) = match self.permit(&order, asks_for_gpu)? {
             Permit::Done => return Ok(()),
@@ -177,12 +176,10 @@ impl Gate {
         }
     }
 
-    /// Decides under the ledger's lock, under which a drain begins, too.
+    /// Decides under the ledger's lock, under which a drain begins, too, and a leader's end.
     fn permit(&self, order: &BindOrder, asks_for_gpu: bool) -> Result<Permit, BindError> {
         let mut ledger = self.write();
-        if self.is_draining.load(Ordering::Acquire) {
-            return Err(GateError::Draining.into());
-        }
+        self.check_answering()?;
         if !asks_for_gpu {
             return Ok(Permit::Plain(plain(&order.pod)));
         }

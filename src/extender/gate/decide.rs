@@ -27,7 +27,7 @@ impl Gate {
     /// # Errors
     /// When nothing can be said now; the ledger is as before.
     pub fn filter(&self, pod: &Incoming, names: &[&str]) -> Result<Filtered, GateError> {
-        self.check_answering()?;
+        self.check_call()?;
         let Some(facts) = &pod.facts else { return Ok(Filtered::All) };
         let now = self.clock.now();
         let uid = &facts.id.uid;
@@ -110,7 +110,7 @@ impl Gate {
     /// # Errors
     /// When nothing can be said now; the ledger is as before.
     pub fn prioritize(&self, pod: &Incoming, names: &[&str]) -> Result<Vec<i64>, GateError> {
-        self.check_answering()?;
+        self.check_call()?;
         let ask = pod.facts.as_ref().and_then(|facts| Some((facts, facts.ask.as_ref().ok()?)));
         let (Some((facts, ask)), Mode::Enforce) = (ask, self.settings.mode) else {
             return Ok(vec![0; names.len()]);

@@ -37,6 +37,7 @@ struct Figures {
     waiting: usize,
     in_doubt: usize,
     expired_holds: u64,
+    is_leading: bool,
 }
 
 impl Gate {
@@ -67,6 +68,7 @@ impl Gate {
                 waiting: ledger.waiting().count(),
                 in_doubt: ledger.in_doubt().count(),
                 expired_holds: ledger.expired_holds(),
+                is_leading: self.is_leading(),
             }
         })
     }
@@ -94,6 +96,8 @@ impl Figures {
         single(to, "filmgate_waiting_pods", help, "gauge", self.waiting as u64);
         let help = "Bindings whose outcome is not known.";
         single(to, "filmgate_bindings_in_doubt", help, "gauge", self.in_doubt as u64);
+        let help = "Whether this replica leads, so that kube-scheduler is answered: 1, or 0.";
+        single(to, "filmgate_leader", help, "gauge", u64::from(self.is_leading));
         head(to, "filmgate_build_info", "The version that runs.", "gauge");
         let version = env!("CARGO_PKG_VERSION");
         let _infallible = writeln!(to, "filmgate_build_info{{version=\"{version}\"}} 1");

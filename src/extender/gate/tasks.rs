@@ -89,7 +89,6 @@ impl Gate {
             let _no_admission_under_way = self.write();
             self.is_draining.store(true, Ordering::Release);
         }
-        self.binds.close();
         if tokio::time::timeout(at_most, self.binds.wait()).await.is_err() {
             tracing::warn!(bindings = self.binds.len(), "Bindings are still in flight");
         }

@@ -1,0 +1,386 @@
+//! A cluster with two replicas of filmgate: each beside a kube-scheduler that elects a leader, or
+//! both behind a Service.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use filmgate::agent::simulated::SimulatedFleet;
+use filmgate::clock::Clock;
+use filmgate::engine::Bytes;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
+use tokio_util::sync::CancellationToken;
+
+use super::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
+use super::support::eventually::eventually;
+use super::support::kubeconfig::User;
+use super::support::kubelets::Kubelets;
+use super::support::manifests::{apply, shipped};
+use super::support::metrics::Metrics;
+use super::support::port::ReservedPort;
+use super::support::process::{Process, on_host};
+use super::support::proxy::FaultProxy;
+use super::support::scheduler::{Extender, configuration};
+use super::support::service::{Endpoint, Service};
+use super::world::{SimulatedNode, TURN, config_with, serve_agents};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const HOSTNAMES: [&str; 2] = ["film-a", "film-b"];
+
+/// Who elects the leader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// The kube-schedulers, one beside each replica.
+    Sibling,
+    /// The replicas themselves, as a Service behind one kube-scheduler.
+    Own,
+}
+
+/// How long a Lease lasts: short enough for tests, long enough for a busy machine.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    /// `leaseDuration`, in seconds.
+    pub lease: u64,
+    /// `renewDeadline`, in seconds.
+    pub renew: u64,
+    /// `retryPeriod`, in seconds.
+    pub retry: u64,
+}
+
+impl Terms {
+    /// Six seconds until another takes over.
+    pub const SHORT: Self = Self { lease: 6, renew: 4, retry: 1 };
+    /// Kubernetes' own.
+    pub const USUAL: Self = Self { lease: 15, renew: 10, retry: 2 };
+}
+
+/// One replica.
+pub struct Replica {
+    scheduler: Option<Process>,
+    extender: Option<Process>,
+    /// Between this replica and the API server.
+    pub proxy: FaultProxy,
+    verbs: ReservedPort,
+    ops: ReservedPort,
+}
+
+/// A running world. Everything in it ends with the value.
+pub struct Replicas {
+    replicas: Vec<Replica>,
+    /// The user's kube-scheduler and what it calls.
+    behind: Option<(Process, Service)>,
+    election: Election,
+    terms: Terms,
+    _kubelets: Kubelets,
+    fleet: SimulatedFleet,
+    agents: CancellationToken,
+    /// The control plane.
+    pub cluster: Cluster,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for Replicas {
+    fn drop(&mut self) {
+        self.agents.cancel();
+    }
+}
+
+impl Replicas {
+    /// Starts both, and returns when the first leads and the second stands by.
+    pub async fn start(nodes: Vec<SimulatedNode>, election: Election, terms: Terms) -> Self {
+        let turn = TURN.lock().await;
+        let cluster = Cluster::start(ClusterOptions::default()).await;
+        cluster.add_nodes(nodes.iter().map(SimulatedNode::builder)).await;
+        for file in ["rbac.yaml", "scheduler-rbac.yaml", "service-rbac.yaml"] {
+            apply(&cluster.admin(), &shipped(&format!("deploy/{file}"))).await;
+        }
+        let fleet = SimulatedFleet::new(Clock::monotonic());
+        nodes.iter().for_each(|node| node.add_to(&fleet));
+        let agents = CancellationToken::new();
+        let agents_url = serve_agents(&fleet, &agents).await;
+        let kubelets = Kubelets::start(cluster.admin(), fleet.clone());
+        let mut replicas = Vec::new();
+        for hostname in HOSTNAMES {
+            let settings = filmgate_settings(election, terms);
+            replicas
+                .push(Replica::prepare(hostname, &cluster, &nodes, &agents_url, &settings).await);
+        }
+        let behind = match election {
+            Election::Sibling => None,
+            Election::Own => Some(behind_a_service(&cluster, &replicas).await),
+        };
+        let mut world = Self {
+            replicas,
+            behind,
+            election,
+            terms,
+            _kubelets: kubelets,
+            fleet,
+            agents,
+            cluster,
+            _turn: turn,
+        };
+        world.spawn(0);
+        world.leads(0).await;
+        world.spawn(1);
+        world.has_read(1, nodes.len()).await;
+        world
+    }
+
+    /// One of them.
+    pub fn replica(&self, at: usize) -> &Replica {
+        &self.replicas[at]
+    }
+
+    /// Starts one, as its pod starts.
+    pub fn spawn(&mut self, at: usize) {
+        let folder = self.cluster.folder().join(HOSTNAMES[at]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        command.arg("extender").arg("--config").arg(folder.join("filmgate.yaml"));
+        command.arg("--kubeconfig").arg(self.replicas[at].proxy.kubeconfig());
+        let name = format!("filmgate-{}", HOSTNAMES[at]);
+        let command = on_host(HOSTNAMES[at], &command);
+        self.replicas[at].extender = Some(Process::spawn(&name, command, self.cluster.folder()));
+        if self.election == Election::Sibling {
+            let scheduler = self.start_scheduler(at);
+            self.replicas[at].scheduler = Some(scheduler);
+        }
+    }
+
+    fn start_scheduler(&self, at: usize) -> Process {
+        let extender = Extender::at(self.replicas[at].verbs_url());
+        let mut config = configuration(&self.cluster.kubeconfig(User::Filmgate), &[extender]);
+        let Terms { lease, renew, retry } = self.terms;
+        config["leaderElection"] = json!({
+            "leaderElect": true,
+            "resourceNamespace": "filmgate",
+            "resourceName": "filmgate-kube-scheduler",
+            "leaseDuration": format!("{lease}s"),
+            "renewDeadline": format!("{renew}s"),
+            "retryPeriod": format!("{retry}s"),
+        });
+        let name = format!("kube-scheduler-{}", HOSTNAMES[at]);
+        let options = SchedulerOptions { config_yaml: config.to_string(), name };
+        self.cluster.start_scheduler_on(HOSTNAMES[at], options)
+    }
+
+    /// Kills one as a crash of its machine would.
+    pub fn kill(&mut self, at: usize) {
+        for process in self.processes(at) {
+            process.kill();
+        }
+    }
+
+    /// Sends a signal to all of one.
+    pub fn signal(&mut self, at: usize, signal: i32) {
+        for process in self.processes(at) {
+            process.signal(signal);
+        }
+    }
+
+    /// Waits until all of one has ended.
+    pub async fn ended(&mut self, at: usize) {
+        for process in self.processes(at) {
+            process.wait_exit(DEADLINE).await;
+        }
+    }
+
+    fn processes(&mut self, at: usize) -> impl Iterator<Item = &mut Process> {
+        let replica = &mut self.replicas[at];
+        replica.scheduler.iter_mut().chain(replica.extender.iter_mut())
+    }
+
+    /// One's filmgate, to stop and continue it.
+    pub fn extender(&mut self, at: usize) -> &mut Process {
+        self.replicas[at].extender.as_mut().expect("an extender")
+    }
+
+    /// One's kube-scheduler, or the user's.
+    pub fn scheduler(&mut self, at: usize) -> &mut Process {
+        match &mut self.behind {
+            Some((scheduler, _)) => scheduler,
+            None => self.replicas[at].scheduler.as_mut().expect("a scheduler"),
+        }
+    }
+
+    /// Waits until it leads.
+    pub async fn leads(&self, at: usize) {
+        let what = format!("{} leads", HOSTNAMES[at]);
+        eventually(DEADLINE, &what, async || {
+            let leader = self.replica(at).metric("filmgate_leader").await;
+            (leader == Some(1.0)).then_some(()).ok_or(format!("{leader:?}"))
+        })
+        .await;
+    }
+
+    /// Waits until it has read so many nodes.
+    pub async fn has_read(&self, at: usize, nodes: usize) {
+        eventually(DEADLINE, "the nodes read", async || {
+            let read = self.replica(at).metrics().await;
+            let read = read.series("filmgate_reading_age_seconds").len();
+            (read >= nodes).then_some(()).ok_or(format!("{read} of {nodes}"))
+        })
+        .await;
+    }
+
+    /// Waits until so many of its Bindings are held back.
+    pub async fn holds_bindings(&self, at: usize, least: usize) {
+        eventually(DEADLINE, "Bindings on the wire", async || {
+            let held = self.replica(at).proxy.held().len();
+            (held >= least).then_some(()).ok_or(format!("{held} of {least}"))
+        })
+        .await;
+    }
+
+    /// Lets all its Bindings go on to the API server; none may be carried out.
+    pub async fn releases_in_vain(&self, at: usize) {
+        let proxy = &self.replica(at).proxy;
+        proxy.hold_bindings(false);
+        for pod in proxy.held() {
+            assert_eq!(proxy.release(&pod).await, StatusCode::CONFLICT, "{pod}");
+        }
+    }
+
+    /// Waits until kube-scheduler's Lease was renewed for longer than it lasts.
+    pub async fn renewed_past_a_lease(&self) {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.admin(), "filmgate");
+        let renewed = async || {
+            let lease = leases.get("filmgate-kube-scheduler").await.ok()?;
+            Some(lease.spec?.renew_time?.0.as_second())
+        };
+        let first = renewed().await.expect("a Lease");
+        let past = i64::try_from(self.terms.lease + self.terms.retry).unwrap();
+        eventually(DEADLINE, "a Lease's length of renewals", async || {
+            renewed().await.filter(|now| now - first > past)
+        })
+        .await;
+    }
+
+    /// Waits until so many pods are bound and so many others refused.
+    pub async fn settles(&self, bound: usize, refused: usize) {
+        eventually(DEADLINE * 2, "all pods bound or refused", async || {
+            let now = self.bound_and_refused().await;
+            (now == (bound, refused)).then_some(()).ok_or(format!("{now:?}"))
+        })
+        .await;
+    }
+
+    async fn bound_and_refused(&self) -> (usize, usize) {
+        let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap().items;
+        let (mut bound, mut refused) = (0, 0);
+        for pod in pods {
+            let conditions =
+                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let mut reasons = conditions.filter_map(|one| one.reason.as_deref());
+            if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+                bound += 1;
+            } else if reasons.any(|reason| reason == "Unschedulable") {
+                refused += 1;
+            }
+        }
+        (bound, refused)
+    }
+
+    /// The node of a pod now.
+    pub async fn node_now(&self, pod: &str) -> Option<String> {
+        self.cluster.pods().get(pod).await.unwrap().spec.unwrap().node_name
+    }
+
+    /// Has one of them bind the pod; what it answers as `Error`.
+    pub async fn bind(&self, at: usize, pod: &str, node: &str) -> String {
+        let uid = self.cluster.pods().get(pod).await.unwrap().uid();
+        let call = json!({
+            "PodName": pod, "PodNamespace": "default", "PodUID": uid, "Node": node,
+        });
+        self.replica(at).error_of("bind", &call).await
+    }
+
+    /// No GPU was ever above its memory, by the simulated truth.
+    pub fn assert_no_overcommit(&self) {
+        assert_eq!(self.fleet.most_overcommitted(), Bytes::ZERO, "over-committed");
+    }
+}
+
+impl Replica {
+    async fn prepare(
+        hostname: &str,
+        cluster: &Cluster,
+        nodes: &[SimulatedNode],
+        agents_url: &str,
+        settings: &str,
+    ) -> Self {
+        let folder = cluster.folder().join(hostname);
+        fs::create_dir(&folder).unwrap();
+        let proxy = FaultProxy::start(&cluster.kubeconfig(User::Filmgate), &folder).await;
+        let (verbs, ops) = (ReservedPort::reserve(), ReservedPort::reserve());
+        let config = config_with(nodes, &verbs, &ops, agents_url, settings);
+        fs::write(folder.join("filmgate.yaml"), config).unwrap();
+        Self { scheduler: None, extender: None, proxy, verbs, ops }
+    }
+
+    fn verbs_url(&self) -> String {
+        format!("http://{}", self.verbs.address())
+    }
+
+    fn readyz(&self) -> String {
+        format!("http://{}/readyz", self.ops.address())
+    }
+
+    async fn metrics(&self) -> Metrics {
+        Metrics::scrape(&format!("http://{}/metrics", self.ops.address())).await
+    }
+
+    /// The value of a series without labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics().await.value(name, &[])
+    }
+
+    /// The status of its readiness.
+    pub async fn readiness(&self) -> Option<u16> {
+        Some(reqwest::get(self.readyz()).await.ok()?.status().as_u16())
+    }
+
+    /// What a verb answers as `Error`.
+    pub async fn error_of(&self, verb: &str, call: &Value) -> String {
+        let url = format!("{}/{verb}", self.verbs_url());
+        let answer = reqwest::Client::new().post(url).json(call).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["Error"].as_str().unwrap().to_owned()
+    }
+
+    /// What `filmgate explain` prints about that pod.
+    pub fn explain(&self, pod: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        command.args(["explain", "--server", &self.verbs_url(), pod]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn filmgate_settings(election: Election, terms: Terms) -> String {
+    let Terms { lease, renew, retry } = terms;
+    match election {
+        Election::Sibling => format!("leaderElection: {{retryPeriod: {retry}s}}\n"),
+        Election::Own => format!(
+            "leaderElection: {{mode: own, leaseDuration: {lease}s, renewDeadline: {renew}s, \
+             retryPeriod: {retry}s}}\n"
+        ),
+    }
+}
+
+async fn behind_a_service(cluster: &Cluster, replicas: &[Replica]) -> (Process, Service) {
+    let endpoint =
+        |replica: &Replica| Endpoint { url: replica.verbs_url(), readyz: replica.readyz() };
+    let service = Service::start(replicas.iter().map(endpoint).collect()).await;
+    let config =
+        configuration(&cluster.kubeconfig(User::Scheduler), &[Extender::at(service.url())]);
+    let name = "kube-scheduler".to_owned();
+    let options = SchedulerOptions { config_yaml: config.to_string(), name };
+    (cluster.start_scheduler(options), service)
+}
