@@ -83,6 +83,11 @@ impl Cluster {
         self.site.client(user).await.expect("a kubeconfig to use")
     }
 
+    /// A client that the API server takes for somebody else, with the rights of these groups.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
+        self.site.client_as(user, groups).await.expect("a kubeconfig to use")
+    }
+
     /// The kubeconfig of one of the users.
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.site.kubeconfig(user)

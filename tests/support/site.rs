@@ -182,6 +182,19 @@ impl Site {
         Ok(Client::try_from(config)?)
     }
 
+    /// A client of the admin's who acts as somebody else.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig(User::Admin))?;
+        let who = kubeconfig.auth_infos.iter_mut().filter_map(|one| one.auth_info.as_mut());
+        for one in who {
+            one.impersonate = Some(user.to_owned());
+            one.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
+        }
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        Ok(Client::try_from(config)?)
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.home.path()
