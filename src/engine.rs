@@ -14,6 +14,8 @@ pub mod claim;
 mod digest;
 pub mod ids;
 pub mod ledger;
+pub mod marks;
+pub mod notice;
 pub mod placement;
 pub mod pod;
 pub mod reading;

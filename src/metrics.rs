@@ -9,6 +9,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
+use crate::engine::notice::Notice;
 use crate::engine::{AdmitError, Reason};
 use crate::extender::writer::BindOutcome;
 
@@ -17,6 +18,7 @@ const BUCKETS: [f64; 15] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 const CONFLICTS: [&str; 4] = ["no_room", "in_flight", "already_bound", "superseded"];
+const LANDINGS: [&str; 2] = ["hit", "miss"];
 const OUTCOMES: [&str; 4] = ["bound", "refused", "superseded", "unknown"];
 
 /// Counters and histograms of one gate.
@@ -30,6 +32,9 @@ pub struct Metrics {
     binds: IntCounterVec,
     wakes: IntCounter,
     takeovers: IntCounter,
+    forged_annotations: IntCounter,
+    growths: IntCounter,
+    placements: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -67,6 +72,19 @@ impl Metrics {
             ),
             wakes: counter("filmgate_wakes_total", "Waiting pods woken because memory was free."),
             takeovers: counter("filmgate_takeovers_total", "Times this replica began to lead."),
+            forged_annotations: counter(
+                "filmgate_forged_annotations_total",
+                "Annotations on pods that filmgate alone writes, and somebody else did.",
+            ),
+            growths: counter(
+                "filmgate_pods_grown_past_charge_total",
+                "Times that a pod's processes came to hold more of a GPU than it is charged.",
+            ),
+            placements: counters(
+                "filmgate_placements_total",
+                "Pods found on the GPUs that they were sent to (hit) or on another (miss).",
+                "outcome",
+            ),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -74,7 +92,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(self.requests.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.observed_refusals.clone()),
@@ -82,6 +100,9 @@ impl Metrics {
             Box::new(self.binds.clone()),
             Box::new(self.wakes.clone()),
             Box::new(self.takeovers.clone()),
+            Box::new(self.forged_annotations.clone()),
+            Box::new(self.growths.clone()),
+            Box::new(self.placements.clone()),
         ];
         for one in all {
             let registered = self.registry.register(one);
@@ -95,6 +116,7 @@ impl Metrics {
             self.observed_refusals.with_label_values(&[reason.label()]);
         }
         CONFLICTS.iter().for_each(|kind| drop(self.conflicts.with_label_values(&[kind])));
+        LANDINGS.iter().for_each(|outcome| drop(self.placements.with_label_values(&[outcome])));
         OUTCOMES.iter().for_each(|outcome| drop(self.binds.with_label_values(&[outcome])));
     }
 
@@ -146,6 +168,16 @@ impl Metrics {
     /// This replica has taken over.
     pub fn takeover(&self) {
         self.takeovers.inc();
+    }
+
+    /// The ledger noticed something of a pod.
+    pub fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Forged { keys, .. } => self.forged_annotations.inc_by(keys.len() as u64),
+            Notice::Grown { .. } => self.growths.inc(),
+            Notice::Landed => self.placements.with_label_values(&["hit"]).inc(),
+            Notice::Strayed { .. } => self.placements.with_label_values(&["miss"]).inc(),
+        }
     }
 
     /// The exposition of the counters.

@@ -11,10 +11,9 @@ use std::time::Duration;
 use filmgate::cluster::pod::DefaultVram;
 use filmgate::cluster::{
     self, ClusterEvents, Identity, KubeWriter, NamespaceDefaults, WAKE_ANNOTATION, Watching,
-    WriteCounts,
 };
 use filmgate::engine::{Bytes, NodeFacts, NodeName, PodFacts, PodRef, PodUid};
-use filmgate::extender::writer::ClusterWriter;
+use filmgate::extender::writer::{ClusterWriter, WriteCounts};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
@@ -219,7 +218,7 @@ async fn a_wake_moves_the_pod_alone(
     let now = cluster.pods().get("waiting").await.unwrap();
     assert!(now.metadata.annotations.unwrap().contains_key(WAKE_ANNOTATION));
     assert_eq!(cluster.pods().get("plain").await.unwrap(), before);
-    one_was_sent(|| writer.wake_counts()).await;
+    one_was_sent(|| writer.side_writes().unwrap_or_default().wakes).await;
 }
 
 async fn a_refusal_becomes_an_event(cluster: &Cluster, writer: &KubeWriter, waiting: &PodRef) {
@@ -235,7 +234,7 @@ async fn a_refusal_becomes_an_event(cluster: &Cluster, writer: &KubeWriter, wait
     .await;
     assert_eq!(event.note.as_deref(), Some(message));
     assert_eq!(event.reporting_controller.as_deref(), Some("filmgate.dev/filmgate"));
-    one_was_sent(|| writer.event_counts()).await;
+    one_was_sent(|| writer.side_writes().unwrap_or_default().events).await;
 }
 
 /// The API server's answer may come after what it did is seen.

@@ -11,6 +11,7 @@ use filmgate::cluster::lease::Mandate;
 use filmgate::cluster::{
     self, FENCE_ANNOTATION, FENCE_LABEL, Identity, KubeWriter, NamespaceDefaults,
 };
+use filmgate::engine::marks::{forged, is_decision_forged};
 use filmgate::engine::{Admission, Bytes, GpuAsk, HoldOutcome, NodeName, PodRef, Vram};
 use filmgate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome};
 use filmgate::leadership::Term;
@@ -87,6 +88,7 @@ async fn a_binding_takes_place_once_and_only_for_the_pod_that_was_admitted() {
         another_holders_fence_stops_a_stale_binding(&cluster, &writer).await;
         another_pod_of_the_name_is_not_bound(&cluster, &writer).await;
         what_another_bound_stays(&cluster, &writer).await;
+        what_was_there_before_is_written_over(&cluster, &writer).await;
     })
     .await;
 }
@@ -155,6 +157,33 @@ async fn what_another_bound_stays(cluster: &Cluster, writer: &KubeWriter) {
         let outcome = bind(writer, &admission(&created), node).await;
         assert!(matches!(outcome, BindOutcome::Superseded(_)), "{outcome:?}");
     }
+}
+
+/// A Binding's annotations replace what is there under their keys and leave the rest; and the API
+/// server names no manager for them, while it does for everybody else's.
+async fn what_was_there_before_is_written_over(cluster: &Cluster, writer: &KubeWriter) {
+    const OTHER: &str = "filmgate.dev/gpu.other";
+    let preset = gpu_pod("preset").annotation(CHARGED, "GPU-x=1").annotation(OTHER, "GPU-x");
+    let created = cluster.add_pod(preset).await;
+    let outcome = bind(writer, &admission(&created), "n0").await;
+    assert!(matches!(outcome, BindOutcome::Bound), "{outcome:?}");
+    let bound = cluster.pods().get("preset").await.unwrap();
+    assert_eq!(annotation(&bound, CHARGED), Some("GPU-a=12884901888"));
+    assert_eq!(annotation(&bound, OTHER), Some("GPU-x"), "so filmgate names that key too");
+
+    let created = cluster.add_pod(gpu_pod("clean")).await;
+    assert_eq!(bind(writer, &admission(&created), "n0").await, BindOutcome::Bound);
+    let by_binding = writer.get(&id(&created)).await.unwrap().unwrap();
+    assert!(!is_decision_forged(&by_binding, None));
+    annotate(cluster, "clean", CHARGED, "GPU-a=1").await;
+    let by_hand = writer.get(&id(&created)).await.unwrap().unwrap();
+    assert!(is_decision_forged(&by_hand, None));
+    assert_eq!(forged(&by_hand, Some(&by_binding), false), [CHARGED]);
+
+    let created = cluster.add_pod(gpu_pod("meanwhile")).await;
+    annotate(cluster, "meanwhile", OTHER, "GPU-x").await;
+    let outcome = bind(writer, &admission(&created), "n0").await;
+    assert!(matches!(outcome, BindOutcome::Refused(_)), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ pub struct Args {
     /// Movement of memory that is pushed before the interval is over
     #[arg(long, env = "FILMGATE_AGENT_PUSH_THRESHOLD", value_parser = quantity, default_value = "64Mi")]
     push_threshold: Bytes,
-    /// How far back the peaks of pods reach; the extender's peakWindow must be the same
+    /// How far back the peaks of pods reach: memory given back stays charged for as long
     #[arg(long, env = "FILMGATE_AGENT_PEAK_WINDOW", value_parser = duration, default_value = "10m")]
     peak_window: Duration,
 }

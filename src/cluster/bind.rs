@@ -18,6 +18,7 @@ use super::backoff::Jittered;
 use super::client::Failure;
 use super::defaults::NamespaceDefaults;
 use super::identity::Identity;
+use super::marks;
 use crate::engine::{Admission, NodeName};
 use crate::extender::writer::BindOutcome;
 
@@ -106,6 +107,9 @@ impl Binding<'_> {
         if !self.asks_the_same(pod) {
             return Next::Done(Refused("the pod asks for something else by now".to_owned()));
         }
+        if !self.writes_over_all(pod) {
+            return Next::Done(Refused("the pod carries a new annotation of GPUs".to_owned()));
+        }
         match pod.metadata.resource_version.as_deref() {
             Some(newer) if newer != version && pod.metadata.deletion_timestamp.is_none() => {
                 Next::Retry(newer.to_owned())
@@ -118,6 +122,14 @@ impl Binding<'_> {
     fn carries_decision(&self, pod: &Pod) -> bool {
         let on_pod = |key| pod.metadata.annotations.as_ref().and_then(|own| own.get(key));
         self.admission.annotations.iter().all(|(key, value)| on_pod(key) == Some(value))
+    }
+
+    /// No annotation that a container may read its GPUs from stays as somebody else wrote it. One
+    /// that came after the admission was not known to it.
+    fn writes_over_all(&self, pod: &Pod) -> bool {
+        let written = &self.admission.annotations;
+        let is_written = |key: &str| written.iter().any(|(written, _)| written == key);
+        written.is_empty() || marks::read(&pod.metadata).containers().all(is_written)
     }
 
     /// Room was found for what the pod asked then.

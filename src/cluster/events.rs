@@ -1,4 +1,4 @@
-//! Events on waiting pods: where each came nearest to fitting.
+//! Events on pods: where a waiting one came nearest to fitting, and what is odd about a bound one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use tokio::time::Instant;
 
 use super::bind::within;
 use super::identity::Identity;
-use super::wake::{Tally, WriteCounts, work_off};
+use super::wake::{Tally, work_off};
+use crate::engine::notice::Notice;
 use crate::engine::{PodRef, PodUid};
+use crate::extender::writer::WriteCounts;
 
 const CONTROLLER: &str = "filmgate.dev/filmgate";
-const REASON: &str = "WaitingForGPU";
-const ACTION: &str = "Scheduling";
 /// Events that may wait for the API server, one at a time: they must not delay Bindings.
 const QUEUE_LENGTH: usize = 256;
 const TRY_LIMIT: Duration = Duration::from_secs(2);
@@ -36,16 +36,33 @@ const LONGEST_NAME: usize = 220;
 /// What follows this in a message changes with every look and says nothing new.
 const AGE: &str = "; read ";
 
-/// Decides which messages are worth an event: the first of a pod at once, then one a minute, and
-/// only one that says something new.
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Subject {
+    reason: &'static str,
+    action: &'static str,
+}
+
+impl Subject {
+    /// A pod that was refused everywhere.
+    pub(super) const WAITING: Self = Self { reason: "WaitingForGPU", action: "Scheduling" };
+
+    pub(super) const fn of(notice: &Notice) -> Self {
+        Self { reason: notice.reason(), action: "Accounting" }
+    }
+}
+
+/// Decides which messages are worth an event: of a pod and subject the first at once, then one a
+/// minute, and only one that says something new.
 #[derive(Debug, Default)]
-struct Limiter(HashMap<PodUid, (Instant, String)>);
+struct Limiter(HashMap<(PodUid, Subject), (Instant, String)>);
 
 impl Limiter {
-    fn allows(&mut self, pod: &PodUid, message: &str, now: Instant) -> bool {
+    fn allows(&mut self, pod: &PodUid, about: Subject, message: &str, now: Instant) -> bool {
+        let key = (pod.clone(), about);
         let (news, _age) = message.rsplit_once(AGE).unwrap_or((message, ""));
         let is_due = |at: &Instant| now.saturating_duration_since(*at) >= LEAST_INTERVAL;
-        if let Some((at, last)) = self.0.get_mut(pod) {
+        if let Some((at, last)) = self.0.get_mut(&key) {
             let is_allowed = is_due(at) && last != news;
             if is_allowed {
                 (*at, *last) = (now, news.to_owned());
@@ -57,7 +74,7 @@ impl Limiter {
         }
         let has_room = self.0.len() < REMEMBERED_PODS;
         if has_room {
-            self.0.insert(pod.clone(), (now, news.to_owned()));
+            self.0.insert(key, (now, news.to_owned()));
         }
         has_room
     }
@@ -66,6 +83,7 @@ impl Limiter {
 #[derive(Debug)]
 struct Report {
     pod: PodRef,
+    about: Subject,
     message: String,
 }
 
@@ -89,14 +107,14 @@ impl Reports {
         Self { queue: sender, limiter: Mutex::default(), tally }
     }
 
-    pub(super) fn push(&self, pod: &PodRef, message: String) {
+    pub(super) fn push(&self, pod: &PodRef, about: Subject, message: String) {
         // Room first: a message that is dropped must not count as said.
         let Ok(place) = self.queue.try_reserve() else {
             self.tally.drop_one();
             return;
         };
-        if self.limiter.lock().allows(&pod.uid, &message, Instant::now()) {
-            place.send(Report { pod: pod.clone(), message });
+        if self.limiter.lock().allows(&pod.uid, about, &message, Instant::now()) {
+            place.send(Report { pod: pod.clone(), about, message });
         }
     }
 
@@ -116,7 +134,7 @@ async fn send(client: &Client, identity: &Identity, tally: &Tally, report: Repor
 }
 
 fn event(report: &Report, identity: &Identity, now: Timestamp) -> Event {
-    let Report { pod, message } = report;
+    let Report { pod, about, message } = report;
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{}.{:x}", cut(&pod.name, LONGEST_NAME), now.as_nanosecond())),
@@ -125,8 +143,8 @@ fn event(report: &Report, identity: &Identity, now: Timestamp) -> Event {
         },
         event_time: Some(MicroTime(now)),
         type_: Some("Warning".to_owned()),
-        reason: Some(REASON.to_owned()),
-        action: Some(ACTION.to_owned()),
+        reason: Some(about.reason.to_owned()),
+        action: Some(about.action.to_owned()),
         note: Some(cut(message, LONGEST_NOTE).to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -157,19 +175,29 @@ mod tests {
 
     fn report(name: &str, message: &str) -> Report {
         let pod = PodRef { namespace: "art".into(), name: name.into(), uid: "u1".into() };
-        Report { pod, message: message.to_owned() }
+        Report { pod, about: Subject::WAITING, message: message.to_owned() }
     }
 
     #[test]
     fn the_first_message_goes_out_at_once_and_the_next_after_a_minute_if_it_is_news() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let pod = PodUid::from("u1");
-        assert!(limiter.allows(&pod, FIRST, start));
-        assert!(!limiter.allows(&pod, OTHER, start + LEAST_INTERVAL / 2));
-        assert!(!limiter.allows(&pod, OLDER, start + LEAST_INTERVAL));
-        assert!(limiter.allows(&pod, OTHER, start + LEAST_INTERVAL));
-        assert!(!limiter.allows(&pod, FIRST, start + LEAST_INTERVAL * 3 / 2));
-        assert!(limiter.allows(&"u2".into(), FIRST, start));
+        assert!(limiter.allows(&pod, Subject::WAITING, FIRST, start));
+        assert!(!limiter.allows(&pod, Subject::WAITING, OTHER, start + LEAST_INTERVAL / 2));
+        assert!(!limiter.allows(&pod, Subject::WAITING, OLDER, start + LEAST_INTERVAL));
+        assert!(limiter.allows(&pod, Subject::WAITING, OTHER, start + LEAST_INTERVAL));
+        assert!(!limiter.allows(&pod, Subject::WAITING, FIRST, start + LEAST_INTERVAL * 3 / 2));
+        assert!(limiter.allows(&"u2".into(), Subject::WAITING, FIRST, start));
+    }
+
+    #[test]
+    fn what_is_said_of_one_subject_does_not_silence_another() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let pod = PodUid::from("u1");
+        let forged = Subject { reason: "ForgedAnnotations", action: "Accounting" };
+        assert!(limiter.allows(&pod, Subject::WAITING, FIRST, start));
+        assert!(limiter.allows(&pod, forged, "ignored filmgate.dev/gpu", start));
+        assert!(!limiter.allows(&pod, forged, "ignored filmgate.dev/wake", start));
     }
 
     #[test]
@@ -177,10 +205,10 @@ mod tests {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let pod = |number: usize| PodUid::from(format!("u{number}"));
         for number in 0..REMEMBERED_PODS {
-            assert!(limiter.allows(&pod(number), FIRST, start));
+            assert!(limiter.allows(&pod(number), Subject::WAITING, FIRST, start));
         }
-        assert!(!limiter.allows(&"late".into(), FIRST, start));
-        assert!(limiter.allows(&"late".into(), FIRST, start + LEAST_INTERVAL));
+        assert!(!limiter.allows(&"late".into(), Subject::WAITING, FIRST, start));
+        assert!(limiter.allows(&"late".into(), Subject::WAITING, FIRST, start + LEAST_INTERVAL));
         assert_eq!(limiter.0.len(), 1);
     }
 

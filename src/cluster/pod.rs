@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::marks;
 use crate::engine::bytes::QuantityError;
 use crate::engine::request::{
     self, BadRequest, ContainerFacts, ContainerKind, is_gpu_resource, parse_vram,
@@ -65,6 +66,7 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
         node: bound_to(spec),
         ask: request::read_ask(&containers(spec), annotations, None).transpose()?,
         decision: Decision::from_annotations(annotations),
+        marks: marks::read(&pod.metadata),
         has_ended: has_ended(pod, spec),
         priority: spec.priority.unwrap_or(0),
         created_at: created.map_or(0, |time| time.0.as_second()),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::bind::within;
 use super::identity::Identity;
 use crate::engine::PodRef;
+use crate::extender::writer::WriteCounts;
 
 /// A new value wakes the pod, and only it.
 pub const WAKE_ANNOTATION: &str = "filmgate.dev/wake";
@@ -28,17 +29,6 @@ pub(super) struct Tally {
     pub(super) sent: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) dropped: AtomicU64,
-}
-
-/// The same, at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WriteCounts {
-    /// The API server took it.
-    pub sent: u64,
-    /// It did not.
-    pub failed: u64,
-    /// The queue was full.
-    pub dropped: u64,
 }
 
 impl Tally {

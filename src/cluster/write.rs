@@ -11,14 +11,14 @@ use tokio::time::{Instant, timeout};
 
 use super::bind::{Binding, within};
 use super::defaults::NamespaceDefaults;
-use super::events::Reports;
+use super::events::{Reports, Subject};
 use super::fence;
 use super::identity::Identity;
 use super::lease::Mandate;
 use super::wake::Wakes;
-pub use super::wake::WriteCounts;
+use crate::engine::notice::Notice;
 use crate::engine::{Admission, NodeName, PodFacts, PodRef};
-use crate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome};
+use crate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome, SideWrites};
 
 const GET_LIMIT: Duration = Duration::from_secs(2);
 
@@ -57,18 +57,6 @@ impl KubeWriter {
     /// answered: afterwards no Binding of an earlier process can commit.
     pub async fn fence_unbound(&self) -> usize {
         fence::fence_unbound(&self.client, &self.identity).await
-    }
-
-    /// What became of wakes.
-    #[must_use]
-    pub fn wake_counts(&self) -> WriteCounts {
-        self.wakes.counts()
-    }
-
-    /// What became of events.
-    #[must_use]
-    pub fn event_counts(&self) -> WriteCounts {
-        self.reports.counts()
     }
 
     /// Returns what of the time is left when a Binding may be sent.
@@ -129,6 +117,14 @@ impl ClusterWriter for KubeWriter {
     }
 
     fn report_refusal(&self, pod: &PodRef, message: String) {
-        self.reports.push(pod, message);
+        self.reports.push(pod, Subject::WAITING, message);
+    }
+
+    fn report_notice(&self, pod: &PodRef, notice: &Notice) {
+        self.reports.push(pod, Subject::of(notice), notice.to_string());
+    }
+
+    fn side_writes(&self) -> Option<SideWrites> {
+        Some(SideWrites { wakes: self.wakes.counts(), events: self.reports.counts() })
     }
 }

@@ -92,7 +92,6 @@ fn policy(file: &FileSettings) -> Result<Policy, ConfigError> {
         stale_after: duration("staleAfter", "10s", &file.stale_after, defaults.stale_after)?,
         stale_policy: setting("stalePolicy", "declared", file.stale_policy.as_ref())
             .word(&stale, defaults.stale_policy)?,
-        peak_window: duration("peakWindow", "10m", &file.peak_window, defaults.peak_window)?,
         hold_ttl: duration("holdTtl", "30s", &file.hold_ttl, defaults.hold_ttl)?,
         holds: setting("holds", "true", file.holds.as_ref()).word(&BOOLEANS, defaults.holds)?,
         force_delete_grace: duration(

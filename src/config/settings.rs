@@ -28,8 +28,6 @@ sections! {
         stale_after: Text,
         /// `declared` or `reject`.
         stale_policy: Text,
-        /// How long memory that a pod gave back stays charged.
-        peak_window: Text,
         /// How long a hold lives.
         hold_ttl: Text,
         /// Whether holds are placed.
@@ -162,9 +160,6 @@ pub struct Flags {
     /// declared, or reject: what a stale reading is worth
     #[arg(long, env = "FILMGATE_STALE_POLICY")]
     pub stale_policy: Option<Text>,
-    /// How long memory that a pod gave back stays charged
-    #[arg(long, env = "FILMGATE_PEAK_WINDOW", value_name = "DURATION")]
-    pub peak_window: Option<Text>,
     /// How long a hold lives
     #[arg(long, env = "FILMGATE_HOLD_TTL", value_name = "DURATION")]
     pub hold_ttl: Option<Text>,
@@ -254,7 +249,6 @@ impl FileSettings {
         over(&mut self.headroom, flags.headroom);
         over(&mut self.stale_after, flags.stale_after);
         over(&mut self.stale_policy, flags.stale_policy);
-        over(&mut self.peak_window, flags.peak_window);
         over(&mut self.hold_ttl, flags.hold_ttl);
         over(&mut self.holds, flags.holds);
         over(&mut self.default_vram, flags.default_vram);

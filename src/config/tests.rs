@@ -103,7 +103,7 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
             r#"key staleAfter: "10" is not a duration; write for example staleAfter: 10s"#,
         ),
         ("holdTtl: 0s", r#"key holdTtl: "0s" is not above zero"#),
-        ("peakWindow: -5m", r#"key peakWindow: "-5m" is not above zero"#),
+        ("holdTtl: -5m", r#"key holdTtl: "-5m" is not above zero"#),
         (
             "bindTimeout: 5s",
             r#"key bindTimeout: "5s" is not below 5s, when kube-scheduler stops listening"#,

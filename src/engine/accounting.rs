@@ -114,7 +114,7 @@ pub fn view(
                 view.is_predicted |= claim.is_predicted(reading);
             }
         }
-        for charge in charges(claim, reading, policy) {
+        for charge in charges(claim, reading) {
             tally[charge.gpu].add(claim, charge);
         }
     }
@@ -138,11 +138,10 @@ fn count_devices(view: &mut NodeView, reading: &Reading, claims: &[Claim]) {
 /// What the claim costs each GPU of the reading. Charges follow the book that is real: the pod's
 /// processes once they are seen, then the kubelet's list, then what was decided.
 #[must_use]
-pub fn charges(claim: &Claim, reading: &Reading, policy: &Policy) -> Vec<Charge> {
-    let window_is_young = reading.peaks_cover < policy.peak_window;
+pub fn charges(claim: &Claim, reading: &Reading) -> Vec<Charge> {
     let places = claim.places(reading);
     let at = |(gpu, uuid): (usize, &GpuReading)| {
-        let expected = claim.expected_on(&uuid.uuid, window_is_young);
+        let expected = claim.expected_on(&uuid.uuid);
         let peak = claim.memory_on(uuid).map_or(Bytes::ZERO, |memory| memory.peak.max(memory.used));
         Charge { gpu, bytes: expected.max(peak), is_exclusive: claim.is_exclusive() }
     };

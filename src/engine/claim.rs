@@ -21,6 +21,23 @@ pub struct Claim {
     /// A sampling began after the pod was bound, so the kubelet's book means this pod and not an
     /// earlier one of the same name.
     pub is_book_current: bool,
+    /// Whether it was found where it was sent.
+    pub landing: Landing,
+    /// GPUs on which it holds more than it is charged, and how much more when that was told last.
+    pub grown: Vec<(GpuUuid, Bytes)>,
+}
+
+/// What is known of the GPU that a pod has come to, next to the one that it was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// Nobody asks: this process did not send it.
+    Unwatched,
+    /// It was sent, and has not been found.
+    Awaited,
+    /// It is where it was sent.
+    Hit,
+    /// It is, or was, on another GPU.
+    Miss,
 }
 
 /// How far a claim has come.
@@ -104,22 +121,64 @@ impl Claim {
         planned.chain(listed).chain(seen).collect()
     }
 
-    /// Bytes expected on that GPU. While the agent's peaks do not cover the window, what was
-    /// charged at bind stands in for peaks that nobody remembers.
+    /// Bytes expected on that GPU: what was decided, and never less than what is declared now. An
+    /// edit of a running pod raises that and does not lower it: its processes were told their share
+    /// when they began, and may still take it.
     #[must_use]
-    pub fn expected_on(&self, gpu: &GpuUuid, window_is_young: bool) -> Bytes {
+    pub fn expected_on(&self, gpu: &GpuUuid) -> Bytes {
         let decided = self.planned_on(gpu);
         match self.sole_declaration() {
-            Some(declared) if window_is_young => declared.max(decided),
-            Some(declared) => declared,
+            Some(declared) => declared.max(decided),
             // Nobody decided: all of its containers may have come to lie on this GPU.
             None if self.planned.is_empty() => {
                 self.ask.as_ref().and_then(GpuAsk::sum_per_gpu).unwrap_or(Bytes::ZERO)
             }
+            // What is declared beyond the whole decision may be on any of its GPUs.
             None => {
-                decided.max(self.ask.as_ref().and_then(GpuAsk::most_per_gpu).unwrap_or(Bytes::ZERO))
+                let planned = self.planned.iter().map(|(_, bytes)| *bytes).sum::<Bytes>();
+                decided + (self.ask.as_ref().map_or(Bytes::ZERO, GpuAsk::total) - planned)
             }
         }
+    }
+
+    /// Someone else bound it: nothing was decided about it that can be believed.
+    #[must_use]
+    pub fn is_unmanaged(&self) -> bool {
+        self.was_bound() && self.planned.is_empty()
+    }
+
+    /// How much more than it is charged its processes hold on the GPU. A pod that has the whole GPU
+    /// cannot grow past that, and of one that nobody knows anything about there is no charge.
+    #[must_use]
+    pub fn over_charge_on(&self, gpu: &GpuReading) -> Bytes {
+        let Some(memory) = self.memory_on(gpu).filter(|_| !self.is_exclusive()) else {
+            return Bytes::ZERO;
+        };
+        match self.expected_on(&gpu.uuid) {
+            Bytes::ZERO => Bytes::ZERO,
+            charged => memory.used - charged,
+        }
+    }
+
+    /// The GPUs that the bound pod was found on, by its processes or, where the device plugin
+    /// chose, by the kubelet's list; `None` as long as nothing tells.
+    #[must_use]
+    pub fn found_on<'a>(&self, reading: &'a Reading) -> Option<Vec<&'a GpuUuid>> {
+        let seen = self.seen(reading);
+        if self.is_settled(&seen, reading) {
+            return Some(seen);
+        }
+        let is_unsteered = self.ask.as_ref().is_some_and(|ask| !ask.is_steered());
+        let listed = if is_unsteered { self.listed(reading) } else { Vec::new() };
+        (!listed.is_empty()).then_some(listed)
+    }
+
+    /// Its processes are on a GPU that it was not sent to.
+    #[must_use]
+    pub fn is_elsewhere(&self, reading: &Reading) -> bool {
+        let was_sent = |gpu: &GpuUuid| self.planned.iter().any(|(planned, _)| planned == gpu);
+        !self.planned.is_empty()
+            && self.found_on(reading).is_some_and(|found| !found.into_iter().all(was_sent))
     }
 
     /// The devices that the pod has, or had until a moment ago, are not known: the device

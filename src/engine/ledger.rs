@@ -11,6 +11,7 @@ mod events;
 mod judging;
 mod line;
 mod node;
+mod notices;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -24,12 +25,14 @@ use super::waiting::WaitingLine;
 use super::{Bytes, NodeName, PodFacts, PodRef, PodUid, Time};
 
 use directory::Directory;
+use notices::Notices;
 
 pub use admission::{Admission, AdmitError, HoldOutcome};
 pub use events::{Arrival, NodeFacts};
 pub use judging::Refusals;
 pub use line::{WaitingPod, Wake};
 pub(super) use node::Node;
+pub use notices::OverCharge;
 
 /// The rules by which the ledger decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +43,6 @@ pub struct Policy {
     pub stale_after: Duration,
     /// What then.
     pub stale_policy: StalePolicy,
-    /// Memory that a running pod gives back stays charged for this long.
-    pub peak_window: Duration,
     /// How long a hold lives.
     pub hold_ttl: Duration,
     /// How long the hold of a woken pod lives: it is tried within its backoff, or not at all.
@@ -68,7 +69,6 @@ impl Default for Policy {
             headroom: Bytes::mib(512),
             stale_after: Duration::from_secs(10),
             stale_policy: StalePolicy::Declared,
-            peak_window: Duration::from_secs(600),
             hold_ttl: Duration::from_secs(30),
             wake_ttl: Duration::from_secs(5),
             holds: true,
@@ -129,6 +129,8 @@ pub struct Ledger {
     /// Nodes where a newcomer may find more than before.
     freed: BTreeSet<NodeIndex>,
     expired_holds: u64,
+    /// What people should know, until somebody asks.
+    notices: Notices,
 }
 
 #[derive(Debug, Default)]
@@ -167,6 +169,7 @@ impl Ledger {
             waiting: WaitingLine::default(),
             freed: BTreeSet::new(),
             expired_holds: 0,
+            notices: Notices::default(),
         }
     }
 

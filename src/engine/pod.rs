@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::marks::Marks;
 use super::request::BadRequest;
 use super::{Bytes, GpuAsk, GpuUuid, NodeName, PodRef};
 
@@ -22,6 +23,8 @@ pub struct PodFacts {
     pub ask: Result<GpuAsk, BadRequest>,
     /// What an earlier admission wrote on it.
     pub decision: Option<Decision>,
+    /// The annotations on it that filmgate alone writes, and who seems to have.
+    pub marks: Marks,
     /// Succeeded or Failed, or every container has terminated: its processes have ended.
     pub has_ended: bool,
     /// `spec.priority`.

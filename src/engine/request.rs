@@ -286,6 +286,23 @@ impl GpuAsk {
         self.early.iter().try_fold(side_by_side, |most, share| Some(most.max(bytes(share)?)))
     }
 
+    /// What the containers need together at a time, over all their GPUs, where it is known.
+    #[must_use]
+    pub fn total(&self) -> Bytes {
+        let bytes = |share: &Share| {
+            let each = share.vram.bytes().unwrap_or(Bytes::ZERO).get();
+            Bytes::new(each.saturating_mul(u64::from(share.gpus)))
+        };
+        let side_by_side = self.shares.iter().map(bytes).sum::<Bytes>();
+        self.early.iter().map(bytes).fold(side_by_side, Bytes::max)
+    }
+
+    /// The most GPUs that one container has: as many distinct ones, where they are not replicas.
+    #[must_use]
+    pub fn most_gpus(&self) -> u32 {
+        self.all_shares().map(|share| share.gpus).max().unwrap_or(0)
+    }
+
     /// How many devices the containers hold at the same time.
     #[must_use]
     pub fn devices(&self) -> u32 {

@@ -98,6 +98,21 @@ pub struct Tenant {
     pub charged_bytes: Bytes,
     /// What its processes hold here.
     pub measured_bytes: Bytes,
+    /// How much more that is than the pod's charge, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_charge_bytes: Option<Bytes>,
+    /// Someone else bound it: filmgate decided nothing about it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_unmanaged: bool,
+    /// It is not on the GPU that it was sent to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_elsewhere: bool,
+}
+
+/// Oddities are said where they are.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The GPU on which a refused pod came nearest to fitting.
@@ -296,13 +311,16 @@ fn tenants(node: &Node, position: usize, ledger: &Ledger, except: Option<&PodUid
     let gpu = &reading.gpus[position];
     let others = node.claims.iter().filter(|claim| Some(&claim.pod.uid) != except);
     let claimed = others.filter_map(|claim| {
-        let charges = accounting::charges(claim, reading, ledger.policy());
+        let charges = accounting::charges(claim, reading);
         let charge = charges.into_iter().find(|charge| charge.gpu == position)?;
         Some(Tenant {
             pod: claim.pod.to_string(),
             state: state(claim),
             charged_bytes: charge.bytes,
             measured_bytes: claim.memory_on(gpu).map_or(Bytes::ZERO, |memory| memory.used),
+            over_charge_bytes: Some(claim.over_charge_on(gpu)).filter(|over| *over > Bytes::ZERO),
+            is_unmanaged: claim.is_unmanaged(),
+            is_elsewhere: claim.was_bound() && claim.is_elsewhere(reading),
         })
     });
     let has_claim = |uid: &PodUid| node.claims.iter().any(|claim| claim.pod.uid == *uid);
@@ -312,6 +330,9 @@ fn tenants(node: &Node, position: usize, ledger: &Ledger, except: Option<&PodUid
         state: "measured",
         charged_bytes: Bytes::ZERO,
         measured_bytes: memory.used,
+        over_charge_bytes: None,
+        is_unmanaged: false,
+        is_elsewhere: false,
     });
     claimed.chain(measured).collect()
 }

@@ -27,6 +27,9 @@ pub struct Answer {
     pub claim: Option<String>,
     /// Where its claim lies.
     pub node: Option<String>,
+    /// Someone else bound it.
+    #[serde(default)]
+    pub is_unmanaged: bool,
     /// What its containers ask.
     pub asks: Vec<Ask>,
     /// What is wrong with its annotations.
@@ -129,4 +132,12 @@ pub struct Tenant {
     pub charged_bytes: Bytes,
     /// What its processes hold.
     pub measured_bytes: Bytes,
+    /// How much more that is than its charge.
+    pub over_charge_bytes: Option<Bytes>,
+    /// Someone else bound it.
+    #[serde(default)]
+    pub is_unmanaged: bool,
+    /// It is not on the GPU that it was sent to.
+    #[serde(default)]
+    pub is_elsewhere: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::answer::{Answer, Ask, Gpu, Node};
+use super::answer::{Answer, Ask, Gpu, Node, Tenant};
 use crate::engine::Bytes;
 
 const HEAD: [&str; 12] = [
@@ -65,7 +65,10 @@ fn state(answer: &Answer) -> String {
             answer.waiting_seconds.unwrap_or_default(),
             answer.before_it.unwrap_or_default(),
         ),
-        "placed" => format!("{} on {node}", answer.claim.as_deref().unwrap_or("placed")),
+        "placed" => {
+            let by = if answer.is_unmanaged { ", by others: filmgate was not asked" } else { "" };
+            format!("{} on {node}{by}", answer.claim.as_deref().unwrap_or("placed"))
+        }
         other => other.to_owned(),
     }
 }
@@ -89,12 +92,26 @@ fn rows(nodes: &[Node]) -> Vec<Vec<String>> {
                 let mut row = vec![String::new(); HEAD.len()];
                 row[3] = gib(tenant.measured_bytes);
                 row[5] = gib(tenant.charged_bytes);
-                row[11] = format!("  {} {}", tenant.pod, tenant.state);
+                row[11] = format!("  {}", tenant_words(tenant));
                 row
             }));
         }
     }
     rows
+}
+
+fn tenant_words(tenant: &Tenant) -> String {
+    let mut words = format!("{} {}", tenant.pod, tenant.state);
+    if tenant.is_unmanaged {
+        words += " by others";
+    }
+    if let Some(over) = tenant.over_charge_bytes {
+        words += &format!(", {over} past its charge");
+    }
+    if tenant.is_elsewhere {
+        words += ", not where it was sent";
+    }
+    words
 }
 
 fn node_row(node: &Node) -> Vec<String> {
@@ -173,5 +190,19 @@ mod tests {
         }
         let widest = text.lines().map(str::len).max();
         assert!(widest < Some(200), "{text}");
+    }
+
+    #[test]
+    fn says_what_is_odd_about_a_tenant() {
+        let mut tenant: Tenant = serde_json::from_value(serde_json::json!({
+            "pod": "art/p", "state": "bound", "chargedBytes": 1 << 30, "measuredBytes": 2_u64 << 30,
+        }))
+        .unwrap();
+        assert_eq!(tenant_words(&tenant), "art/p bound");
+        tenant.is_unmanaged = true;
+        tenant.over_charge_bytes = Some(Bytes::gib(1));
+        assert_eq!(tenant_words(&tenant), "art/p bound by others, 1.0 GiB past its charge");
+        tenant.is_elsewhere = true;
+        assert!(tenant_words(&tenant).ends_with(", not where it was sent"));
     }
 }

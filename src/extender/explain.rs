@@ -76,6 +76,8 @@ pub enum PodState {
         node: NodeName,
         /// Planned bytes on each GPU.
         charged: Vec<Charged>,
+        /// Someone else bound it: filmgate decided nothing about it.
+        is_unmanaged: bool,
     },
 }
 
@@ -182,6 +184,7 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
         return PodState::Placed {
             claim: claim_word(claim.state),
             node: node.clone(),
+            is_unmanaged: claim.is_unmanaged(),
             charged: charged
                 .map(|(gpu, bytes)| Charged { gpu: gpu.clone(), bytes: *bytes })
                 .collect(),

@@ -27,6 +27,7 @@ mod early;
 mod feed;
 mod gauges;
 mod leading;
+mod notices;
 mod tasks;
 
 pub use bind::{BindError, BindOrder};

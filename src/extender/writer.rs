@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::engine::notice::Notice;
 use crate::engine::{Admission, NodeName, PodFacts, PodRef};
 
 /// Writes to the cluster on the gate's behalf.
@@ -36,6 +37,34 @@ pub trait ClusterWriter: Send + Sync + 'static {
     /// Tells the pod's owner why it waits, in an event on the pod. Best effort: queued, limited in
     /// rate per pod, never waits.
     fn report_refusal(&self, pod: &PodRef, message: String);
+
+    /// Tells the pod's owner of the notice, in an event on the pod. Best effort, as above.
+    fn report_notice(&self, _pod: &PodRef, _notice: &Notice) {}
+
+    /// What became of the wakes and the events; `None` where nothing is written.
+    fn side_writes(&self) -> Option<SideWrites> {
+        None
+    }
+}
+
+/// What became of writes that nobody waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SideWrites {
+    /// Patches that have kube-scheduler try a waiting pod again.
+    pub wakes: WriteCounts,
+    /// Events on pods.
+    pub events: WriteCounts,
+}
+
+/// What became of one kind of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteCounts {
+    /// The API server took it.
+    pub sent: u64,
+    /// It did not.
+    pub failed: u64,
+    /// The queue was full.
+    pub dropped: u64,
 }
 
 /// What became of a Binding.

@@ -1,7 +1,7 @@
 //! What is free on a GPU.
 
 use crate::support::{Gate, less, node, pod};
-use filmgate::engine::{Bytes, Policy, Reason};
+use filmgate::engine::{Bytes, GpuAsk, Policy, Reason, Vram};
 
 #[test]
 fn free_is_the_total_without_headroom() {
@@ -87,15 +87,38 @@ fn memory_given_back_stays_charged_within_the_peak_window() {
 }
 
 #[test]
-fn while_peaks_do_not_reach_back_the_charge_at_bind_stands_in() {
-    let young = node("n0").gpus(1).uses("p0", 0, 1).peaks_cover(30);
-    let mut gate = Gate::with(&[node("n0").gpus(1)]);
-    let edited = gate.bind(&pod("p0").vram(12), "n0").vram(2);
-    gate.add(&edited);
-    gate.read(&young);
+fn a_declaration_lowered_or_removed_on_a_running_pod_lowers_nothing() {
+    let mut gate = Gate::with(&[node("n0").gpus(1).replicas(2)]);
+    let bound = gate.bind(&pod("p0").vram(12), "n0");
+    gate.read(&node("n0").gpus(1).replicas(2).uses("p0", 0, 1));
+    gate.add(&bound.clone().vram(2));
     assert_eq!(gate.free("n0", 0), less(12));
-    gate.read(&young.clone().peaks_cover(600));
-    assert_eq!(gate.free("n0", 0), less(2));
+    gate.add(&bound.clone().asks(GpuAsk::steered(1, Vram::Default(Bytes::gib(2)))));
+    assert_eq!(gate.free("n0", 0), less(12));
+    gate.add(&bound.asks(GpuAsk::steered(1, Vram::Exclusive)));
+    assert_eq!(gate.free("n0", 0), 0, "its need is unknown now");
+}
+
+#[test]
+fn a_whole_gpu_that_a_running_pod_declares_less_of_later_stays_its_own() {
+    let mut gate = Gate::with(&[node("n0").gpus(1).replicas(2)]);
+    let bound = gate.bind(&pod("p0"), "n0");
+    gate.add(&bound.vram(2));
+    assert_eq!(gate.free("n0", 0), 0);
+}
+
+#[test]
+fn what_containers_declare_beyond_the_decision_counts_wherever_it_may_be() {
+    let two = |first, second| pod("p0").vram(first).beside("side", second);
+    let mut gate = Gate::with(&[node("n0").gpus(1).replicas(2)]);
+    let mut bound = gate.bind(&two(4, 6), "n0");
+    assert_eq!(gate.free("n0", 0), less(10));
+    bound.facts.ask = two(4, 9).facts.ask;
+    gate.add(&bound);
+    assert_eq!(gate.free("n0", 0), less(13));
+    bound.facts.ask = two(1, 1).facts.ask;
+    gate.add(&bound);
+    assert_eq!(gate.free("n0", 0), less(10));
 }
 
 #[test]
@@ -114,7 +137,11 @@ fn a_declaration_lowered_below_what_is_measured_frees_nothing_of_it() {
     let bound = gate.bind(&pod("p0").vram(12), "n0");
     gate.read(&node("n0").gpus(1).uses("p0", 0, 9));
     gate.add(&bound.vram(1));
-    assert_eq!(gate.free("n0", 0), less(9));
+    assert_eq!(gate.free("n0", 0), less(12));
+    let mut others = Gate::with(&[node("n0").gpus(1).uses("p1", 0, 9)]);
+    others.add(&pod("p1").vram(12).on("n0"));
+    others.add(&pod("p1").vram(1).on("n0"));
+    assert_eq!(others.free("n0", 0), less(9));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod books;
 mod exclusive;
 mod multi;
 mod nodes;
+mod others;
 mod readings;
 mod release;
 mod relists;

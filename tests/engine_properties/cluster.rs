@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filmgate::engine::marks::Marks;
 use filmgate::engine::{
     Bytes, Decision, GpuAsk, GpuUuid, NodeFacts, PodFacts, PodRef, Reading, Time, Vram,
 };
@@ -105,6 +106,7 @@ impl Cluster {
             node: None,
             ask: Ok(ask),
             decision: None,
+            marks: Marks::default(),
             has_ended: false,
             priority,
             created_at: number as i64,

@@ -280,13 +280,7 @@ impl Oracle {
         let most_decided = claim.planned.iter().map(|(_, bytes)| *bytes).max();
         let decided = decided.map(|(_, bytes)| *bytes).or(most_decided).unwrap_or(Bytes::ZERO);
         let declared = claim.ask.as_ref().and_then(GpuAsk::most_per_gpu);
-        let is_young = reading.peaks_cover < self.policy.peak_window;
-        let expected = match declared {
-            Some(declared) if !is_young => declared,
-            Some(declared) => declared.max(decided),
-            None => decided,
-        };
-        Some(expected.max(measured))
+        Some(declared.unwrap_or(Bytes::ZERO).max(decided).max(measured))
     }
 }
 

@@ -8,7 +8,6 @@ use filmgate::engine::{
 };
 
 use crate::cluster::{Cluster, Config, NodeEvent, PodEvent, Sampled, ask};
-use crate::machine::PEAK_WINDOW;
 use crate::oracle::{Oracle, State};
 use crate::scheduling::Binding;
 use crate::steps::Step;
@@ -30,7 +29,6 @@ struct Message {
 impl World {
     pub(crate) fn new(config: Config) -> Self {
         let policy = Policy {
-            peak_window: PEAK_WINDOW,
             holds: config.holds,
             stale_policy: if config.rejects_stale {
                 StalePolicy::Reject

@@ -12,6 +12,7 @@ mod filter;
 mod golden;
 mod line;
 mod ops;
+mod others;
 mod prioritize;
 mod script;
 mod site;

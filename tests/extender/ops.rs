@@ -36,7 +36,7 @@ async fn each_gpu_has_its_bytes_and_none_when_it_is_gone() {
     assert_eq!(site.metric(&series("filmgate_gpu_charged_bytes")).await, gib(12));
     assert_eq!(site.metric(&series("filmgate_gpu_held_bytes")).await, gib(2));
     assert_eq!(site.metric(&series("filmgate_gpu_free_bytes")).await, (11_u64 << 29).to_string());
-    assert_eq!(site.metric(&series("filmgate_gpu_overdrawn_bytes")).await, "0");
+    assert_eq!(site.metric(&series("filmgate_overdrawn_bytes")).await, "0");
     assert_eq!(site.metric("filmgate_reading_age_seconds{node=\"n0\"}").await, "0.000");
     site.gate.delete_node(&"n0".into());
     assert!(!site.ops("/metrics").await.text.contains("GPU-n0-0"));

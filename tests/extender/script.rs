@@ -3,8 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use filmgate::engine::notice::Notice;
 use filmgate::engine::{Admission, NodeName, PodFacts, PodRef};
-use filmgate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome};
+use filmgate::extender::writer::{
+    BindOutcome, ClusterWriter, FenceOutcome, SideWrites, WriteCounts,
+};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -38,6 +41,7 @@ pub(crate) struct Script {
     sent: Mutex<Vec<Sent>>,
     wakes: Mutex<Vec<String>>,
     reports: Mutex<Vec<(String, String)>>,
+    notices: Mutex<Vec<(String, &'static str, String)>>,
     is_mute: Mutex<bool>,
     reads: Mutex<VecDeque<oneshot::Receiver<()>>>,
 }
@@ -94,6 +98,11 @@ impl Script {
 
     pub(crate) fn wakes(&self) -> Vec<String> {
         std::mem::take(&mut *self.wakes.lock())
+    }
+
+    /// Pods, reasons and texts.
+    pub(crate) fn notices(&self) -> Vec<(String, &'static str, String)> {
+        std::mem::take(&mut *self.notices.lock())
     }
 
     pub(crate) fn reports(&self) -> Vec<(String, String)> {
@@ -153,5 +162,16 @@ impl ClusterWriter for Script {
 
     fn report_refusal(&self, pod: &PodRef, message: String) {
         self.reports.lock().push((pod.name.to_string(), message));
+    }
+
+    fn report_notice(&self, pod: &PodRef, notice: &Notice) {
+        self.notices.lock().push((pod.name.to_string(), notice.reason(), notice.to_string()));
+    }
+
+    fn side_writes(&self) -> Option<SideWrites> {
+        Some(SideWrites {
+            wakes: WriteCounts { sent: 7, failed: 2, dropped: 1 },
+            events: WriteCounts { sent: 3, ..WriteCounts::default() },
+        })
     }
 }

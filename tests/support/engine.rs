@@ -15,6 +15,7 @@ mod gate;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filmgate::engine::marks::Marks;
 use filmgate::engine::request::Share;
 use filmgate::engine::{
     Attribution, Bytes, DeviceAssignment, GpuAsk, GpuReading, GpuUuid, Health, NodeFacts, PodFacts,
@@ -187,6 +188,7 @@ pub(crate) fn pod(name: &str) -> Pod {
             node: None,
             ask: Ok(GpuAsk::steered(1, Vram::Exclusive)),
             decision: None,
+            marks: Marks::default(),
             has_ended: false,
             priority: 0,
             created_at: 0,

@@ -103,6 +103,18 @@ async fn room_was_not_found_for_a_pod_that_asks_for_more_by_now() {
 }
 
 #[tokio::test]
+async fn a_place_of_gpus_that_the_decision_does_not_write_over_stops_us() {
+    let other = |pod: &mut Value| {
+        pod["metadata"]["annotations"]["filmgate.dev/gpu.other"] = json!("GPU-x");
+    };
+    assert!(is_refused(&after(other).await, "a new annotation of GPUs"));
+    let known = ("filmgate.dev/gpu.other".to_owned(), "GPU-a".to_owned());
+    let knowing = Admission { annotations: vec![known], ..admission() };
+    let next = next_for(&knowing, &Identity::new("gate-0"), Some(&pod(other))).await;
+    assert_eq!(next, Next::Retry("8".to_owned()));
+}
+
+#[tokio::test]
 async fn a_conflict_that_no_newer_version_explains_is_final() {
     let same = after(|pod| pod["metadata"]["resourceVersion"] = json!("7")).await;
     assert!(is_refused(&same, "the object has been modified"));

@@ -1,7 +1,8 @@
 //! The way of a pod through the ledger: judged, held, admitted, bound.
 
 use super::{Ledger, NodeIndex};
-use crate::engine::claim::{Claim, ClaimState};
+use crate::engine::claim::{Claim, ClaimState, Landing};
+use crate::engine::marks::Marks;
 use crate::engine::placement::Placement;
 use crate::engine::pod::{CHARGED_ANNOTATION, Decision, FRACTION_ANNOTATION};
 use crate::engine::request::{BadRequest, GPU_ANNOTATION, GpuAsk};
@@ -159,13 +160,16 @@ impl Ledger {
             None => HoldOutcome::Missing,
         };
         let state = ClaimState::Binding { in_doubt: false };
-        self.insert_claim(index, claim(&facts.id, ask, placement, state), now);
+        let landing =
+            if placement.charged.is_empty() { Landing::Unwatched } else { Landing::Awaited };
+        let claim = Claim { landing, ..claim(&facts.id, ask, placement, state) };
+        self.insert_claim(index, claim, now);
         self.waiting.remove(&facts.id.uid);
         Admission {
             pod: facts.id.clone(),
             resource_version: facts.resource_version.clone(),
             ask: Some(ask.clone()),
-            annotations: annotations(placement),
+            annotations: annotations(placement, &facts.marks),
             hold,
         }
     }
@@ -205,11 +209,15 @@ fn claim(pod: &PodRef, ask: &GpuAsk, placement: &Placement, state: ClaimState) -
         is_confirmed: false,
         ask: Some(ask.clone()),
         is_book_current: false,
+        landing: Landing::Unwatched,
+        grown: Vec::new(),
     }
 }
 
 /// What a Binding writes on the pod. GPUs as `NVIDIA_VISIBLE_DEVICES` wants them.
-fn annotations(placement: &Placement) -> Vec<(String, String)> {
+/// What is on the pod already, in one of their places, is none of ours and is written over: a
+/// Binding cannot remove it.
+fn annotations(placement: &Placement, marks: &Marks) -> Vec<(String, String)> {
     if placement.charged.is_empty() {
         return Vec::new();
     }
@@ -226,6 +234,11 @@ fn annotations(placement: &Placement) -> Vec<(String, String)> {
         };
         let gpus: Vec<_> = container.gpus.iter().map(|gpu| gpu.as_str()).collect();
         annotations.push((key.to_owned(), gpus.join(",")));
+    }
+    for key in marks.containers() {
+        if annotations.iter().all(|(written, _)| written != key) {
+            annotations.push((key.to_owned(), visible.join(",")));
+        }
     }
     annotations
 }

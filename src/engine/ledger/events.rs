@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Ledger, NodeIndex};
-use crate::engine::claim::{Claim, ClaimState};
+use crate::engine::claim::{Claim, ClaimState, Landing};
 use crate::engine::reading::{Attribution, ImpossibleReading};
 use crate::engine::{AgentRun, NodeName, NodeUid, PodFacts, PodUid, Reading, Time};
 
@@ -75,6 +75,7 @@ impl Ledger {
         if self.pods.get(&uid).is_some_and(|known| is_late(&facts, known)) {
             return;
         }
+        self.note_forged(&facts, now);
         match &facts.node {
             Some(node) => {
                 let node = self.intern(&node.clone());
@@ -172,6 +173,7 @@ impl Ledger {
             self.take_evidence(index, began_after);
         }
         self.refresh(index, received_at);
+        self.watch_pods(index, received_at);
         if !was_usable {
             self.freed.insert(index);
         }
@@ -249,13 +251,19 @@ impl Ledger {
     /// The API server says that the pod is bound to that node, whatever we had planned.
     fn settle_bound(&mut self, facts: &PodFacts, index: NodeIndex, now: Time) {
         let uid = &facts.id.uid;
+        let planned = self.believed(facts);
+        // A decision that we did not send is not ours to watch.
+        let sent = self.claim(uid).filter(|(_, claim)| claim.planned == planned);
+        let landing = sent.map_or(Landing::Unwatched, |(_, claim)| claim.landing);
         let mut claim = Claim {
             pod: facts.id.clone(),
             state: ClaimState::Bound { since: now },
-            planned: facts.decision.clone().unwrap_or_default().charged,
+            planned,
             is_confirmed: true,
             ask: facts.ask.clone().ok(),
             is_book_current: false,
+            landing,
+            grown: Vec::new(),
         };
         if let Some((at, known)) = self.claim_mut(uid)
             && known.was_bound()
@@ -266,14 +274,18 @@ impl Ledger {
                 claim.state = known.state;
             }
             claim.is_book_current = known.is_book_current;
+            claim.grown = std::mem::take(&mut known.grown);
             if known.is_confirmed {
                 claim.planned = std::mem::take(&mut known.planned);
+                claim.landing = known.landing;
             }
             *known = claim;
-            return self.refresh(at, now);
+            self.refresh(at, now);
+            return self.watch_pods(at, now);
         }
         self.remove_claim(uid, now);
         self.insert_claim(index, claim, now);
+        self.watch_pods(index, now);
     }
 
     fn start_leaving(&mut self, uid: &PodUid, not_before: Time, now: Time) {

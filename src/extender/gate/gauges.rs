@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::Gate;
 use crate::engine::accounting::GpuState;
-use crate::engine::{Bytes, NodeName};
+use crate::engine::ledger::OverCharge;
+use crate::engine::{Bytes, NodeName, PodRef};
+use crate::extender::writer::SideWrites;
 
 /// Figures of one GPU, copied under the lock and written as text after it.
 struct GpuFigures {
@@ -25,7 +27,7 @@ const GPU_GAUGES: [(&str, &str); 4] = [
     ("filmgate_gpu_held_bytes", "Held for pods on their way."),
     ("filmgate_gpu_free_bytes", "What a newcomer may have."),
     (
-        "filmgate_gpu_overdrawn_bytes",
+        "filmgate_overdrawn_bytes",
         "By how much charges, measurements and foreign memory exceed what the GPU has to give.",
     ),
 ];
@@ -33,6 +35,9 @@ const GPU_GAUGES: [(&str, &str); 4] = [
 struct Figures {
     gpus: Vec<GpuFigures>,
     ages: Vec<(NodeName, f64)>,
+    unmanaged: Vec<(NodeName, usize)>,
+    over_charges: Vec<PodFigure>,
+    side_writes: Option<SideWrites>,
     holds: usize,
     waiting: usize,
     in_doubt: usize,
@@ -63,6 +68,12 @@ impl Gate {
             let ages = ledger.reading_ages(now);
             Figures {
                 gpus,
+                unmanaged: ledger
+                    .unmanaged_pods()
+                    .map(|(node, pods)| (node.clone(), pods))
+                    .collect(),
+                over_charges: ledger.over_charges().map(PodFigure::of).collect(),
+                side_writes: self.writer.side_writes(),
                 ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
                 holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
                 waiting: ledger.waiting().count(),
@@ -89,6 +100,8 @@ impl Figures {
             let _infallible =
                 writeln!(to, "filmgate_reading_age_seconds{{node=\"{node}\"}} {age:.3}");
         }
+        self.write_pods(to);
+        self.write_side_writes(to);
         single(to, "filmgate_holds", "Holds open now.", "gauge", self.holds as u64);
         let help = "Holds that ended unused.";
         single(to, "filmgate_holds_expired_total", help, "counter", self.expired_holds);
@@ -101,6 +114,63 @@ impl Figures {
         head(to, "filmgate_build_info", "The version that runs.", "gauge");
         let version = env!("CARGO_PKG_VERSION");
         let _infallible = writeln!(to, "filmgate_build_info{{version=\"{version}\"}} 1");
+    }
+}
+
+impl Figures {
+    fn write_pods(&self, to: &mut String) {
+        let help = "Pods with a GPU that were bound without a decision of filmgate's.";
+        head(to, "filmgate_unmanaged_pods", help, "gauge");
+        for (node, pods) in &self.unmanaged {
+            let node = escaped(node.as_str());
+            let _infallible = writeln!(to, "filmgate_unmanaged_pods{{node=\"{node}\"}} {pods}");
+        }
+        let help = "By how much a pod's processes hold more of a GPU than the pod is charged. \
+                    Pods that do not have no series.";
+        head(to, "filmgate_pod_over_charge_bytes", help, "gauge");
+        for one in &self.over_charges {
+            one.write(to, "filmgate_pod_over_charge_bytes");
+        }
+    }
+
+    fn write_side_writes(&self, to: &mut String) {
+        let Some(SideWrites { wakes, events }) = self.side_writes else { return };
+        for (name, help, counts) in [
+            ("filmgate_wake_writes_total", "Wakes of waiting pods, by outcome.", wakes),
+            ("filmgate_event_writes_total", "Events on pods, by outcome.", events),
+        ] {
+            head(to, name, help, "counter");
+            for (outcome, count) in
+                [("sent", counts.sent), ("failed", counts.failed), ("dropped", counts.dropped)]
+            {
+                let _infallible = writeln!(to, "{name}{{outcome=\"{outcome}\"}} {count}");
+            }
+        }
+    }
+}
+
+/// Bytes of one pod on one GPU.
+struct PodFigure {
+    pod: PodRef,
+    node: NodeName,
+    gpu: u32,
+    bytes: Bytes,
+}
+
+impl PodFigure {
+    fn of(over: OverCharge<'_>) -> Self {
+        let OverCharge { claim, node, gpu, bytes } = over;
+        Self { pod: claim.pod.clone(), node: node.clone(), gpu, bytes }
+    }
+
+    /// The API server lets no character into these names that would have to be escaped.
+    fn write(&self, to: &mut String, name: &str) {
+        let Self { pod: PodRef { namespace, name: pod, .. }, node, gpu, bytes } = self;
+        let _infallible = writeln!(
+            to,
+            "{name}{{namespace=\"{namespace}\",pod=\"{pod}\",node=\"{node}\",gpu=\"{gpu}\"}} {}",
+            bytes.get()
+        );
     }
 }
 

@@ -70,6 +70,7 @@ impl Gate {
             self.writer.wake(&wake.pod);
         }
         self.metrics.wakes(wakes.len());
+        self.tell_notices();
         self.with_ledger(|ledger| ledger.samplings_wanted(now).cloned().collect())
     }
 
