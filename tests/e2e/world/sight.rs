@@ -72,14 +72,35 @@ impl World {
         eventually(DEADLINE, &what, async || self.waiting_events().await.remove(pod)).await
     }
 
-    /// filmgate's events by pod.
+    /// Waits for filmgate's event of that reason on the pod; what it says.
+    pub async fn event(&self, pod: &str, reason: &str) -> String {
+        let what = format!("{reason} on {pod}");
+        eventually(DEADLINE, &what, async || self.events(reason).await.remove(pod)).await
+    }
+
+    /// What filmgate says of waiting pods.
     pub async fn waiting_events(&self) -> std::collections::HashMap<String, String> {
+        self.events("WaitingForGPU").await
+    }
+
+    /// filmgate's events of that reason by pod.
+    pub async fn events(&self, reason: &str) -> std::collections::HashMap<String, String> {
         let events: Api<Event> = Api::default_namespaced(self.cluster.admin());
         let events = events.list(&ListParams::default()).await.unwrap().items.into_iter();
         let ours = events.filter(|event| {
             event.reporting_controller.as_deref().is_some_and(|by| by.contains("filmgate.dev"))
+                && event.reason.as_deref() == Some(reason)
         });
         ours.filter_map(|event| Some((event.regarding?.name?, event.note?))).collect()
+    }
+
+    /// Waits until a metric has that value.
+    pub async fn metric_is(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        eventually(DEADLINE, &format!("{name}{labels:?} at {value}"), async || {
+            let now = self.metrics().await.value(name, labels);
+            if now == Some(value) { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
     }
 
     /// Waits until the pod is no more.
