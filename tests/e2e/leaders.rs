@@ -66,7 +66,7 @@ async fn the_standby_says_so(world: &Replicas, at: usize) {
     assert_eq!(standby.metric("filmgate_leader").await, Some(0.0));
     assert_eq!(standby.metric("filmgate_takeovers_total").await, Some(0.0));
     let known = eventually(DEADLINE, "the pod known", async || {
-        let is_known = standby.metric("filmgate_waiting_pods").await.is_some();
+        let is_known = standby.knows("default/asked-about").await;
         is_known.then(|| standby.explain("default/asked-about"))
     })
     .await;

@@ -353,6 +353,12 @@ impl Replica {
         answer["Error"].as_str().unwrap().to_owned()
     }
 
+    /// Whether its watch has shown it the pod.
+    pub async fn knows(&self, pod: &str) -> bool {
+        let url = format!("{}/explain?pod={pod}", self.verbs_url());
+        reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// What `filmgate explain` prints about that pod.
     pub fn explain(&self, pod: &str) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
