@@ -12,6 +12,7 @@ mod decisions;
 mod figures;
 mod http;
 mod no_op;
+mod processor;
 mod throughput;
 
 use figures::Figures;
