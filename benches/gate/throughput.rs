@@ -97,8 +97,9 @@ enum Arm {
 }
 
 struct Bench {
-    cluster: Cluster,
+    // Dropped first: it watches the cluster.
     _kubelets: Kubelets,
+    cluster: Cluster,
     agents_url: String,
     _agents: CancellationToken,
 }
