@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::DefaultBodyLimit;
 use axum::response::Response;
 use axum::routing::post;
-use filmgate::extender::wire::{ExtenderArgs, Name, Offer};
+use filmgate::extender::wire::{ExtenderArgs, Offer};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ pub fn serve() -> SocketAddr {
 
 async fn filter(body: Bytes) -> Response {
     let (offer, _pod) = read(&body);
-    let names = names(&offer);
+    let names = offer.texts();
     let result = match &offer {
         Offer::Names(_) => FilterResult { node_names: Some(names), ..FilterResult::default() },
         Offer::Full(_, nodes) => {
@@ -62,7 +62,7 @@ async fn filter(body: Bytes) -> Response {
 
 async fn prioritize(body: Bytes) -> Response {
     let (offer, _pod) = read(&body);
-    let scores = names(&offer).into_iter().map(|host| HostPriority { host, score: 0 });
+    let scores = offer.texts().into_iter().map(|host| HostPriority { host, score: 0 });
     answer(&scores.collect::<Vec<_>>())
 }
 
@@ -70,10 +70,6 @@ fn read(body: &[u8]) -> (Offer<'_>, Pod) {
     let args: ExtenderArgs<'_> = serde_json::from_slice(body).unwrap();
     let pod = serde_json::from_str(args.pod.unwrap().get()).unwrap();
     (ExtenderArgs::offer(args.nodes, args.node_names).unwrap(), pod)
-}
-
-fn names<'a>(offer: &'a Offer<'_>) -> Vec<&'a str> {
-    offer.names().iter().map(Name::as_str).collect()
 }
 
 fn answer(result: &impl serde::Serialize) -> Response {

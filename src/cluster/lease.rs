@@ -85,8 +85,7 @@ impl LeaseKeeper {
 
     async fn round(&self, tenure: &mut Tenure) {
         let asked_at = self.clock.now();
-        let found = within(self.limit(), self.leases.get_opt(&self.settings.name)).await;
-        let found = match found {
+        let found = match self.read().await {
             Ok(found) => found,
             Err(failure) => return tracing::warn!(%failure, "the Lease cannot be read"),
         };
@@ -109,8 +108,7 @@ impl LeaseKeeper {
     /// Binding can be begun any more and [`LeaseKeeper::run`] has ended.
     pub async fn release(&self) {
         let Candidate::Own { holder, .. } = &self.settings.candidate else { return };
-        let found = within(self.limit(), self.leases.get_opt(&self.settings.name)).await;
-        let Ok(Some(mut lease)) = found else { return };
+        let Ok(Some(mut lease)) = self.read().await else { return };
         if facts(&lease).holder != *holder {
             return;
         }
@@ -122,6 +120,10 @@ impl LeaseKeeper {
             Ok(_) => tracing::info!("the Lease is released"),
             Err(failure) => tracing::warn!(%failure, "the Lease is not released"),
         }
+    }
+
+    async fn read(&self) -> Result<Option<Lease>, Failure> {
+        within(self.limit(), self.leases.get_opt(&self.settings.name)).await
     }
 
     /// A stored Lease is replaced in the version that was read, so that of two writers one wins.

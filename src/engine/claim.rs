@@ -176,9 +176,14 @@ impl Claim {
     /// Its processes are on a GPU that it was not sent to.
     #[must_use]
     pub fn is_elsewhere(&self, reading: &Reading) -> bool {
-        let was_sent = |gpu: &GpuUuid| self.planned.iter().any(|(planned, _)| planned == gpu);
-        !self.planned.is_empty()
-            && self.found_on(reading).is_some_and(|found| !found.into_iter().all(was_sent))
+        self.found_on(reading).is_some_and(|found| self.has_strayed_to(&found))
+    }
+
+    /// The GPUs that it was found on are not all among those that it was sent to.
+    #[must_use]
+    pub fn has_strayed_to(&self, found: &[&GpuUuid]) -> bool {
+        let was_sent = |gpu: &&GpuUuid| self.planned.iter().any(|(planned, _)| planned == *gpu);
+        !self.planned.is_empty() && !found.iter().all(was_sent)
     }
 
     /// The devices that the pod has, or had until a moment ago, are not known: the device

@@ -88,9 +88,11 @@ impl Digest {
     /// The digest of a node. It abstains where GPUs differ in kind, or are capped, or where
     /// someone is on the way to a predicted one.
     pub(super) fn of(node: &Node, policy: &Policy, resources: &mut Resources) -> Self {
-        let mut open = open_gpus(&node.view).into_iter();
+        let open = open_gpus(&node.view);
+        let stance = stance(node, &open, policy, resources).unwrap_or(Stance::Abstains);
+        let mut open = open.into_iter();
         let mut digest = Self {
-            stance: stance(node, policy, resources).unwrap_or(Stance::Abstains),
+            stance,
             until: None,
             read_at: Time::ZERO,
             open: open.next(),
@@ -155,7 +157,12 @@ fn open_gpus(view: &NodeView) -> Vec<Open> {
 }
 
 /// `None` where it abstains.
-fn stance(node: &Node, policy: &Policy, resources: &mut Resources) -> Option<Stance> {
+fn stance(
+    node: &Node,
+    open: &[Open],
+    policy: &Policy,
+    resources: &mut Resources,
+) -> Option<Stance> {
     if let Err(reason) = node.check_usable(policy, node.read_at) {
         return Some(Stance::Refuses(reason));
     }
@@ -169,10 +176,9 @@ fn stance(node: &Node, policy: &Policy, resources: &mut Resources) -> Option<Sta
     let too_much = Vram::Declared(Bytes::new(u64::MAX));
     let refusal = |gpu| placement::judge(gpu, Bytes::ZERO, too_much, terrain).err();
     let refusals: Option<Vec<Reason>> = view.gpus.iter().map(refusal).collect();
-    let open = view.gpus.iter().filter(|gpu| gpu.open_bytes() > Bytes::ZERO);
     Some(Stance::Takes {
         resource: resources.intern(resource)?,
-        most: open.map(|gpu| gpu.free).max().unwrap_or(Bytes::ZERO),
+        most: open.iter().map(|gpu| gpu.free).max().unwrap_or(Bytes::ZERO),
         shortfall: placement::nearest(refusals?)?,
     })
 }

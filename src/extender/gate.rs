@@ -228,13 +228,6 @@ impl Gate {
         }
     }
 
-    /// The pod of a call, with its namespace's default.
-    #[must_use]
-    pub fn incoming(&self, pod: &Pod) -> Incoming {
-        let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
-        Incoming { facts: self.defaults.facts(pod), nominated }
-    }
-
     /// The same for a call: one that comes in vain means that its kube-scheduler leads by now.
     fn check_call(&self) -> Result<(), GateError> {
         let checked = self.check_answering();
@@ -242,6 +235,13 @@ impl Gate {
             self.leading.called_in_vain.notify_one();
         }
         checked
+    }
+
+    /// The pod of a call, with its namespace's default.
+    #[must_use]
+    pub fn incoming(&self, pod: &Pod) -> Incoming {
+        let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.clone());
+        Incoming { facts: self.defaults.facts(pod), nominated }
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, Ledger>, GateError> {

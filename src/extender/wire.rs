@@ -124,6 +124,12 @@ impl Offer<'_> {
         let (Self::Names(names) | Self::Full(names, _)) = self;
         names
     }
+
+    /// The same as plain texts.
+    #[must_use]
+    pub fn texts(&self) -> Vec<&str> {
+        self.names().iter().map(Name::as_str).collect()
+    }
 }
 
 /// `metadata.name` of a node. Go writes `metadata` first and `name` first in it, so that reading

@@ -158,8 +158,9 @@ impl Ledger {
                 // would keep a gone pod charged for ever.
                 self.take_evidence(index, began_after);
                 self.refresh(index, received_at);
+            } else {
+                self.note_change(index);
             }
-            self.note_change(index);
             return Arrival::Outdated;
         }
         if let Err(impossible) = reading.validate() {

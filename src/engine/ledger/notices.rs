@@ -138,7 +138,7 @@ fn landing(claim: &mut Claim, node: &NodeName, reading: &Reading) -> Option<Noti
         return None;
     }
     let found = claim.found_on(reading)?;
-    if !claim.is_elsewhere(reading) {
+    if !claim.has_strayed_to(&found) {
         let before = std::mem::replace(&mut claim.landing, Landing::Hit);
         return (before == Landing::Awaited).then_some(Notice::Landed);
     }

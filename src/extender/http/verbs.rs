@@ -16,7 +16,7 @@ use crate::engine::request::BadRequest;
 use crate::engine::{NodeName, PodRef, PodUid, Reason};
 use crate::extender::gate::{BindOrder, Filtered, GateError, Incoming};
 use crate::extender::wire::{
-    BindingArgs, BindingResult, ExtenderArgs, FilterResult, Name, Offer, host_priorities,
+    BindingArgs, BindingResult, ExtenderArgs, FilterResult, Offer, host_priorities,
 };
 
 /// A bind's body is short; who takes longer to send it is gone.
@@ -112,7 +112,7 @@ fn read_call<'a>(app: &App, body: &'a [u8]) -> Result<Call<'a>, NotACall> {
 
 fn answer_filter(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
     let call = read_call(app, body)?;
-    let names: Vec<&str> = call.offer.names().iter().map(Name::as_str).collect();
+    let names = call.offer.texts();
     Ok(match app.gate.filter(&call.pod, &names) {
         Ok(filtered) => {
             let outcome = outcome_word(&filtered, names.len());
@@ -196,7 +196,7 @@ fn filter_result<'a>(
 
 fn answer_prioritize(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
     let call = read_call(app, body)?;
-    let names: Vec<&str> = call.offer.names().iter().map(Name::as_str).collect();
+    let names = call.offer.texts();
     // There is no field for an error, and kube-scheduler would ignore it: no opinion.
     let (scores, outcome) = match app.gate.prioritize(&call.pod, &names) {
         Ok(scores) => (scores, "ok"),
