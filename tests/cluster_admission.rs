@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, ClusterOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
-use support::manifests::{apply, shipped};
+use support::manifests::{admission_in_force, apply, shipped};
 use support::objects::{PodBuilder, node, pod};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -74,16 +74,8 @@ impl People {
 
 /// The API server reads policies with a little delay.
 async fn in_force(pods: &Api<Pod>) {
-    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let forged = pod("probe").annotation(OURS[0], "x").build();
-    let mut pinned = pod("probe").gpus(1).build();
-    pinned.spec.as_mut().unwrap().node_name = Some("n0".to_owned());
-    eventually(DEADLINE, "the policies in force", async || {
-        for probe in [&forged, &pinned] {
-            if pods.create(&dry_run, probe).await.is_ok() {
-                return Err("a probe passes");
-            }
-        }
+    admission_in_force(pods).await;
+    eventually(DEADLINE, "the policy of Bindings in force", async || {
         match bind(pods, "probe", None).await {
             Err(Error::Api(status)) if status.code == 403 => Ok(()),
             _ => Err("a Binding passes"),
@@ -183,29 +175,18 @@ async fn only_listed_schedulers_bind_and_only_filmgate_annotates(people: &People
     bind(&people.scheduler, "p2", None).await.unwrap();
 }
 
-fn tolerating(pod: PodBuilder, key: Option<&str>) -> Pod {
-    let mut pod = pod.build();
-    let toleration = Toleration {
-        key: key.map(str::to_owned),
-        operator: Some("Exists".to_owned()),
-        ..Toleration::default()
-    };
-    pod.spec.as_mut().unwrap().tolerations = Some(vec![toleration]);
-    pod
-}
-
 async fn only_filmgates_pods_tolerate_the_taint(people: &People) {
-    let create = async |pod: Pod| people.owner.create(&PostParams::default(), &pod).await.map(drop);
+    let create = async |pod: PodBuilder| create(&people.owner, pod).await;
     let theirs = |name: &str| pod(name).scheduler("default-scheduler");
     let managed = Some("filmgate.dev/managed");
     for key in [managed, None] {
-        let refused = refusal(create(tolerating(theirs("t0").gpus(1), key)).await);
+        let refused = refusal(create(theirs("t0").gpus(1).tolerates(key)).await);
         assert!(refused.contains("must have schedulerName filmgate"), "{refused}");
     }
-    create(tolerating(theirs("other-taint").gpus(1), Some("example.com/x"))).await.unwrap();
-    create(tolerating(theirs("no-gpu"), None)).await.unwrap();
-    create(tolerating(theirs("zero-gpus").gpus(0), None)).await.unwrap();
-    create(tolerating(pod("ours").gpus(1), managed)).await.unwrap();
+    create(theirs("other-taint").gpus(1).tolerates(Some("example.com/x"))).await.unwrap();
+    create(theirs("no-gpu").tolerates(None)).await.unwrap();
+    create(theirs("zero-gpus").gpus(0).tolerates(None)).await.unwrap();
+    create(pod("ours").gpus(1).tolerates(managed)).await.unwrap();
 
     let mut more = people.owner.get("other-taint").await.unwrap();
     let everything = Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() };
@@ -216,16 +197,10 @@ async fn only_filmgates_pods_tolerate_the_taint(people: &People) {
 }
 
 async fn only_kubelets_name_the_node_of_a_gpu_pod(people: &People) {
-    let pinned = |builder: PodBuilder| {
-        let mut pod = builder.build();
-        pod.spec.as_mut().unwrap().node_name = Some("n0".to_owned());
-        pod
-    };
-    let params = PostParams::default();
     for theirs in [pod("pinned").gpus(1), pod("pinned").gpus(1).scheduler("default-scheduler")] {
-        let refused = refusal(people.owner.create(&params, &pinned(theirs)).await);
+        let refused = refusal(create(&people.owner, theirs.pinned_to("n0")).await);
         assert!(refused.contains("must not name its node"), "{refused}");
     }
-    people.owner.create(&params, &pinned(pod("pinned-without"))).await.unwrap();
-    people.kubelet.create(&params, &pinned(pod("mirror").gpus(1))).await.unwrap();
+    create(&people.owner, pod("pinned-without").pinned_to("n0")).await.unwrap();
+    create(&people.kubelet, pod("mirror").gpus(1).pinned_to("n0")).await.unwrap();
 }

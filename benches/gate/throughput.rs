@@ -31,7 +31,7 @@ use super::support::kubeconfig::User;
 use super::support::kubelets::Kubelets;
 use super::support::manifests;
 use super::support::metrics::Metrics;
-use super::support::objects::{node, pod};
+use super::support::objects::{is_bound, node, pod};
 use super::support::port::ReservedPort;
 use super::support::process::Process;
 use super::support::scheduler::{Extender, configuration};
@@ -170,7 +170,6 @@ impl Bench {
     /// From the first Binding to the last.
     async fn bindings(&self) -> Placed {
         let versions = watcher(self.cluster.pods(), watcher::Config::default()).applied_objects();
-        let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         let mut bound = versions.try_filter(|pod| futures::future::ready(is_bound(pod))).boxed();
         let mut seen = std::collections::HashSet::new();
         let mut first = None;
@@ -193,9 +192,7 @@ impl Bench {
     /// How many pods there are, and what kube-scheduler says of one that it has not bound.
     async fn unbound(&self) -> String {
         let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap().items;
-        let is_unbound =
-            |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none());
-        let first = pods.iter().find(is_unbound).map(|pod| &pod.status);
+        let first = pods.iter().find(|pod| !is_bound(pod)).map(|pod| &pod.status);
         format!("{} exist, one of the unbound: {first:?}", pods.len())
     }
 

@@ -40,17 +40,36 @@ async fn burst_with_bindings_held(world: &Replicas) {
     world.holds_bindings(0, HELD).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_leaders_bindings_are_refused_when_the_next_has_filled_the_nodes() {
-    let mut world = forty(Election::Sibling, Terms::SHORT).await;
-    the_standby_says_so(&world, 1).await;
-    burst_with_bindings_held(&world).await;
+/// The Bindings of the killed one are released when the next has filled the nodes.
+async fn the_next_takes_over_from_a_killed_one(world: &mut Replicas) {
+    burst_with_bindings_held(world).await;
     world.kill(0);
     world.leads(1).await;
     world.settles(PLACES, REFUSED).await;
     world.releases_in_vain(0).await;
+    all_places_are_filled(world).await;
+}
+
+/// So are those of the one that was stopped past its Lease, which goes on.
+async fn the_next_takes_over_from_a_stopped_one(world: &mut Replicas) {
+    burst_with_bindings_held(world).await;
+    world.signal(0, libc::SIGSTOP);
+    world.leads(1).await;
+    world.settles(PLACES, REFUSED).await;
+    world.signal(0, libc::SIGCONT);
+    world.releases_in_vain(0).await;
+}
+
+async fn all_places_are_filled(world: &Replicas) {
     world.settles(PLACES, REFUSED).await;
     world.assert_no_overcommit();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leaders_bindings_are_refused_when_the_next_has_filled_the_nodes() {
+    let mut world = forty(Election::Sibling, Terms::SHORT).await;
+    the_standby_says_so(&world, 1).await;
+    the_next_takes_over_from_a_killed_one(&mut world).await;
 }
 
 /// It is ready, since its pod must be; it answers no call, and explain says why.
@@ -77,17 +96,11 @@ async fn the_standby_says_so(world: &Replicas, at: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_stopped_past_its_lease_binds_nothing_when_it_goes_on() {
     let mut world = forty(Election::Sibling, Terms::SHORT).await;
-    burst_with_bindings_held(&world).await;
-    world.signal(0, libc::SIGSTOP);
-    world.leads(1).await;
-    world.settles(PLACES, REFUSED).await;
-    world.signal(0, libc::SIGCONT);
-    world.releases_in_vain(0).await;
+    the_next_takes_over_from_a_stopped_one(&mut world).await;
     // kube-scheduler ends when it finds its Lease lost.
     world.scheduler(0).wait_exit(DEADLINE).await;
     assert_eq!(world.replica(0).metric("filmgate_leader").await, Some(0.0));
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    all_places_are_filled(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +113,7 @@ async fn a_leader_that_ends_politely_is_followed_before_its_lease_is_over() {
         create_pods(&world, PODS * round / 2..PODS * (round + 1) / 2).await;
         follow_politely(&mut world, leader, 1 - leader).await;
     }
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    all_places_are_filled(&world).await;
 }
 
 async fn follow_politely(world: &mut Replicas, leader: usize, next: usize) {
@@ -148,33 +160,21 @@ async fn who_takes_over_fences_and_lists_before_it_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_service_the_next_replica_takes_over_from_a_killed_one() {
     let mut world = forty(Election::Own, Terms::SHORT).await;
-    burst_with_bindings_held(&world).await;
-    world.kill(0);
-    world.leads(1).await;
-    world.settles(PLACES, REFUSED).await;
-    world.releases_in_vain(0).await;
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    the_next_takes_over_from_a_killed_one(&mut world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form: make e2e"]
 async fn behind_a_service_a_stopped_leader_binds_nothing_when_it_goes_on() {
     let mut world = forty(Election::Own, Terms::SHORT).await;
-    burst_with_bindings_held(&world).await;
-    world.signal(0, libc::SIGSTOP);
-    world.leads(1).await;
-    world.settles(PLACES, REFUSED).await;
-    world.signal(0, libc::SIGCONT);
-    world.releases_in_vain(0).await;
+    the_next_takes_over_from_a_stopped_one(&mut world).await;
     eventually(DEADLINE, "one endpoint", async || {
         let first = world.replica(0).readiness().await;
         (first == Some(503)).then_some(()).ok_or(format!("{first:?}"))
     })
     .await;
     assert_eq!(world.replica(0).metric("filmgate_leader").await, Some(0.0));
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    all_places_are_filled(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,8 +185,7 @@ async fn behind_a_service_a_leader_that_ends_politely_is_followed_at_once() {
         create_pods(&world, PODS * round / 4..PODS * (round + 1) / 4).await;
         follow_politely(&mut world, leader, 1 - leader).await;
     }
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    all_places_are_filled(&world).await;
 }
 
 /// Its kube-scheduler holds the Lease all along, so nobody else leads; it takes over from itself.
@@ -221,6 +220,5 @@ async fn an_extender_whose_scheduler_was_stopped_past_the_lease_leads_no_more() 
     world.scheduler(0).signal(libc::SIGCONT);
     world.releases_in_vain(0).await;
     world.scheduler(0).wait_exit(DEADLINE).await;
-    world.settles(PLACES, REFUSED).await;
-    world.assert_no_overcommit();
+    all_places_are_filled(&world).await;
 }

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::support::cluster::SchedulerOptions;
-use super::support::eventually::eventually;
 use super::support::kubeconfig::User;
-use super::support::manifests::{apply, shipped};
-use super::support::objects::{PodBuilder, pod};
+use super::support::manifests::{admission_in_force, apply, shipped};
+use super::support::objects::pod;
 use super::support::process::Process;
 use super::support::scheduler::configuration;
 use super::world::{SimulatedNode, World, WorldOptions};
@@ -35,27 +33,6 @@ fn default_scheduler(world: &World) -> Process {
     })
 }
 
-fn pinned(builder: PodBuilder) -> Pod {
-    let mut pod = builder.build();
-    pod.spec.as_mut().unwrap().node_name = Some("n0".to_owned());
-    pod
-}
-
-fn tolerating(builder: PodBuilder) -> Pod {
-    let mut pod = builder.build();
-    let toleration = Toleration {
-        key: Some(TAINT.to_owned()),
-        operator: Some("Exists".to_owned()),
-        ..Toleration::default()
-    };
-    pod.spec.as_mut().unwrap().tolerations = Some(vec![toleration]);
-    pod
-}
-
-async fn create(world: &World, pod: &Pod) -> Result<(), kube::Error> {
-    world.cluster.pods().create(&PostParams::default(), pod).await.map(drop)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_others_are_charged_on_sight_counted_and_never_a_reason_to_over_commit() {
     let world = one_gpu().await;
@@ -75,7 +52,8 @@ async fn pods_of_others_are_charged_on_sight_counted_and_never_a_reason_to_over_
     let table = world.explain(&["default/theirs"]);
     assert!(table.contains("bound on n0, by others: filmgate was not asked"), "{table}");
 
-    create(&world, &pinned(pod("pinned").gpus(1).vram("20Gi").uses("1Gi"))).await.unwrap();
+    let pinned = pod("pinned").gpus(1).vram("20Gi").uses("1Gi").pinned_to("n0");
+    world.cluster.add_pod(pinned).await;
     world.metric_is("filmgate_unmanaged_pods", &[("node", "n0")], 2.0).await;
     world.metric_is("filmgate_overdrawn_bytes", &[("node", "n0")], 10.5 * GIB).await;
     world.cluster.add_pod(pod("tiny").gpus(1).vram("1Gi").steered()).await;
@@ -100,17 +78,19 @@ async fn with_the_taint_and_the_policies_they_stay_out_and_filmgate_works() {
     let taint = json!({"spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}});
     let params = PatchParams::default();
     world.cluster.nodes().patch("n0", &params, &Patch::Merge(taint)).await.unwrap();
-    policies_in_force(&world).await;
+    admission_in_force(&world.cluster.pods()).await;
 
     world.cluster.add_pod(pod("theirs").gpus(1).scheduler(THEIRS)).await;
     let condition = world.refused("theirs").await;
     assert!(condition.contains("untolerated taint"), "{condition}");
-    let through = create(&world, &tolerating(pod("through").gpus(1).scheduler(THEIRS))).await;
+    let through = pod("through").gpus(1).scheduler(THEIRS).tolerates(Some(TAINT)).build();
+    let through = world.cluster.pods().create(&PostParams::default(), &through).await;
     assert!(through.is_err(), "a pod of others tolerates the taint");
 
     // Bindings, wakes, fences and the kubelet's status updates pass the policies.
     world.fleet_foreign("n0", 0, 20);
-    create(&world, &tolerating(pod("ours").gpus(1).vram("12Gi").steered())).await.unwrap();
+    let ours = pod("ours").gpus(1).vram("12Gi").steered().tolerates(Some(TAINT));
+    world.cluster.add_pod(ours).await;
     world.refused("ours").await;
     world.fleet_foreign("n0", 0, 0);
     world.bound_within("ours", DEADLINE).await;
@@ -120,23 +100,4 @@ async fn with_the_taint_and_the_policies_they_stay_out_and_filmgate_works() {
     assert_eq!(metrics.value("filmgate_wake_writes_total", &[("outcome", "failed")]), Some(0.0));
     assert!(metrics.value("filmgate_event_writes_total", &[("outcome", "sent")]) >= Some(1.0));
     assert_eq!(metrics.value("filmgate_unmanaged_pods", &[("node", "n0")]), Some(0.0));
-}
-
-/// The API server reads policies with a little delay.
-async fn policies_in_force(world: &World) {
-    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let probes = [
-        pinned(pod("probe").gpus(1)),
-        pod("probe").annotation("filmgate.dev/gpu", "GPU-x").build(),
-    ];
-    let pods = world.cluster.pods();
-    eventually(DEADLINE, "the policies in force", async || {
-        for probe in &probes {
-            if pods.create(&dry_run, probe).await.is_ok() {
-                return Err("a probe passes");
-            }
-        }
-        Ok(())
-    })
-    .await;
 }

@@ -10,8 +10,9 @@ use filmgate::agent::simulated::SimulatedFleet;
 use filmgate::clock::Clock;
 use filmgate::engine::Bytes;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,13 @@ use super::support::kubeconfig::User;
 use super::support::kubelets::Kubelets;
 use super::support::manifests::{apply, shipped};
 use super::support::metrics::Metrics;
+use super::support::objects::{is_bound, is_refused};
 use super::support::port::ReservedPort;
 use super::support::process::{Process, on_host};
 use super::support::proxy::FaultProxy;
 use super::support::scheduler::{Extender, configuration};
 use super::support::service::{Endpoint, Service};
+use super::support::verbs;
 use super::world::{SimulatedNode, TURN, config_with, serve_agents};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -272,18 +275,8 @@ impl Replicas {
 
     async fn bound_and_refused(&self) -> (usize, usize) {
         let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap().items;
-        let (mut bound, mut refused) = (0, 0);
-        for pod in pods {
-            let conditions =
-                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            let mut reasons = conditions.filter_map(|one| one.reason.as_deref());
-            if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
-                bound += 1;
-            } else if reasons.any(|reason| reason == "Unschedulable") {
-                refused += 1;
-            }
-        }
-        (bound, refused)
+        let count = |is: fn(&Pod) -> bool| pods.iter().filter(|pod| is(pod)).count();
+        (count(is_bound), count(is_refused))
     }
 
     /// The node of a pod now.
@@ -293,11 +286,7 @@ impl Replicas {
 
     /// Has one of them bind the pod; what it answers as `Error`.
     pub async fn bind(&self, at: usize, pod: &str, node: &str) -> String {
-        let uid = self.cluster.pods().get(pod).await.unwrap().uid();
-        let call = json!({
-            "PodName": pod, "PodNamespace": "default", "PodUID": uid, "Node": node,
-        });
-        self.replica(at).error_of("bind", &call).await
+        verbs::bind(&self.replica(at).verbs_url(), &self.cluster, pod, node).await
     }
 
     /// No GPU was ever above its memory, by the simulated truth.
@@ -347,10 +336,7 @@ impl Replica {
 
     /// What a verb answers as `Error`.
     pub async fn error_of(&self, verb: &str, call: &Value) -> String {
-        let url = format!("{}/{verb}", self.verbs_url());
-        let answer = reqwest::Client::new().post(url).json(call).send().await.unwrap();
-        let answer: Value = answer.json().await.unwrap();
-        answer["Error"].as_str().unwrap().to_owned()
+        verbs::error_of(&self.verbs_url(), verb, call).await
     }
 
     /// Whether its watch has shown it the pod.
@@ -361,11 +347,7 @@ impl Replica {
 
     /// What `filmgate explain` prints about that pod.
     pub fn explain(&self, pod: &str) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
-        command.args(["explain", "--server", &self.verbs_url(), pod]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        verbs::explain(&self.verbs_url(), &[pod])
     }
 }
 

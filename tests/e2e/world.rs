@@ -32,6 +32,7 @@ use super::support::port::ReservedPort;
 use super::support::process::Process;
 use super::support::proxy::FaultProxy;
 use super::support::scheduler::{Extender, configuration};
+use super::support::verbs;
 
 mod sight;
 
@@ -214,14 +215,7 @@ impl World {
 
     /// Has the extender bind the pod, as kube-scheduler would; what it answers as `Error`.
     pub async fn bind(&self, pod: &str, node: &str) -> String {
-        let uid = self.cluster.pods().get(pod).await.unwrap().metadata.uid;
-        let call = serde_json::json!({
-            "PodName": pod, "PodNamespace": "default", "PodUID": uid, "Node": node,
-        });
-        let url = format!("{}/bind", self.verbs_url());
-        let answer = reqwest::Client::new().post(url).json(&call).send().await.unwrap();
-        let answer: serde_json::Value = answer.json().await.unwrap();
-        answer["Error"].as_str().unwrap().to_owned()
+        verbs::bind(&self.verbs_url(), &self.cluster, pod, node).await
     }
 
     /// The extender's metrics now.
@@ -231,11 +225,7 @@ impl World {
 
     /// What `filmgate explain` prints with these arguments.
     pub fn explain(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
-        command.arg("explain").args(["--server", &self.verbs_url()]).args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        verbs::explain(&self.verbs_url(), arguments)
     }
 
     /// Where the verbs are.

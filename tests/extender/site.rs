@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use filmgate::clock::ManualClock;
 use filmgate::cluster::pod::facts;
-use filmgate::engine::{Bytes, Policy};
+use filmgate::engine::{Bytes, Policy, Time};
 use filmgate::extender::{Gate, GateSettings, Mode, http};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -74,17 +74,18 @@ impl Site {
 
     /// The node's agent says this now.
     pub(crate) fn read(&self, node: &Node) {
-        let sampling = self.samplings.fetch_add(1, Ordering::Relaxed);
-        let reading = node.clone().sampling(sampling + 1).reading;
-        self.gate.apply_reading(Arc::new(reading), self.clock.now(), None);
+        self.receive(node, None);
     }
 
     /// It was asked a moment ago, and says this.
     pub(crate) fn read_now(&self, node: &Node) {
+        self.receive(node, Some(self.clock.now()));
+    }
+
+    fn receive(&self, node: &Node, began_after: Option<Time>) {
         let sampling = self.samplings.fetch_add(1, Ordering::Relaxed);
         let reading = node.clone().sampling(sampling + 1).reading;
-        let now = self.clock.now();
-        self.gate.apply_reading(Arc::new(reading), now, Some(now));
+        self.gate.apply_reading(Arc::new(reading), self.clock.now(), began_after);
     }
 
     /// The watch shows the pod.

@@ -1,10 +1,17 @@
 //! The files that filmgate ships, put into a cluster as `kubectl apply` would.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use kube::api::{DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
 use kube::{Api, Client};
+
+use super::eventually::eventually;
+use super::objects::pod;
+
+const IN_FORCE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A file of the project.
 pub fn shipped(path: &str) -> PathBuf {
@@ -34,4 +41,23 @@ pub async fn apply(client: &Client, path: &Path) {
         let applied = api.patch(name, &parameters, &Patch::Apply(&object)).await;
         applied.unwrap_or_else(|error| panic!("{error}: {object:?}"));
     }
+}
+
+/// Waits until the policies of `deploy/admission.yaml` about new pods are in force: the API server
+/// reads them with a little delay. Whose `pods` these are must be nobody that they let through.
+pub async fn admission_in_force(pods: &Api<Pod>) {
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let probes = [
+        pod("probe").gpus(1).pinned_to("n0").build(),
+        pod("probe").annotation("filmgate.dev/gpu", "GPU-x").build(),
+    ];
+    eventually(IN_FORCE_DEADLINE, "the policies in force", async || {
+        for probe in &probes {
+            if pods.create(&dry_run, probe).await.is_ok() {
+                return Err("a probe passes");
+            }
+        }
+        Ok(())
+    })
+    .await;
 }

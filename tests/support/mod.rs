@@ -24,6 +24,7 @@ pub mod scheduler;
 pub mod scripted;
 pub mod service;
 pub mod site;
+pub mod verbs;
 
 /// Whether the long form of the tests runs (`make e2e`).
 pub fn is_long() -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, EnvVarSource, Node, NodeStatus, ObjectFieldSelector, Pod, PodSpec,
-    ResourceRequirements,
+    ResourceRequirements, Toleration,
 };
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -79,6 +79,8 @@ pub fn pod(name: &str) -> PodBuilder {
         labels: BTreeMap::new(),
         limits: strings([("cpu", "100m"), ("memory", "64Mi")]),
         environment: Vec::new(),
+        tolerations: Vec::new(),
+        node: None,
         scheduler: SCHEDULER_NAME.to_owned(),
         priority_class: None,
     }
@@ -91,6 +93,8 @@ pub struct PodBuilder {
     labels: BTreeMap<String, String>,
     limits: BTreeMap<String, String>,
     environment: Vec<EnvVar>,
+    tolerations: Vec<Toleration>,
+    node: Option<String>,
     scheduler: String,
     priority_class: Option<String>,
 }
@@ -146,6 +150,22 @@ impl PodBuilder {
         self
     }
 
+    /// It names its node itself, so that no scheduler is asked.
+    pub fn pinned_to(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
+    /// It tolerates taints of that key; without a key, all.
+    pub fn tolerates(mut self, key: Option<&str>) -> Self {
+        self.tolerations.push(Toleration {
+            key: key.map(str::to_owned),
+            operator: Some("Exists".to_owned()),
+            ..Toleration::default()
+        });
+        self
+    }
+
     /// An annotation.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
@@ -179,6 +199,8 @@ impl PodBuilder {
             },
             spec: Some(PodSpec {
                 containers: vec![container],
+                node_name: self.node,
+                tolerations: (!self.tolerations.is_empty()).then_some(self.tolerations),
                 scheduler_name: Some(self.scheduler),
                 priority_class_name: self.priority_class,
                 ..PodSpec::default()
@@ -208,4 +230,16 @@ fn strings<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String>
 
 fn quantities(amounts: BTreeMap<String, String>) -> BTreeMap<String, Quantity> {
     amounts.into_iter().map(|(name, amount)| (name, Quantity(amount))).collect()
+}
+
+/// Whether some scheduler, or the pod itself, has named its node.
+pub fn is_bound(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// Whether kube-scheduler has refused it, and it is not bound.
+pub fn is_refused(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut reasons = conditions.filter_map(|one| one.reason.as_deref());
+    !is_bound(pod) && reasons.any(|reason| reason == "Unschedulable")
 }

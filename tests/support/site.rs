@@ -176,10 +176,7 @@ impl Site {
 
     /// A client with the rights of a user.
     pub async fn client(&self, user: User) -> anyhow::Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig(user))?;
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        Ok(Client::try_from(config)?)
+        client_of(Kubeconfig::read_from(self.kubeconfig(user))?).await
     }
 
     /// A client of the admin's who acts as somebody else.
@@ -190,9 +187,7 @@ impl Site {
             one.impersonate = Some(user.to_owned());
             one.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
         }
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        Ok(Client::try_from(config)?)
+        client_of(kubeconfig).await
     }
 
     /// Its folder.
@@ -222,6 +217,12 @@ impl Site {
     pub fn ca(&self) -> PathBuf {
         certificates(self.folder()).join("apiserver.crt")
     }
+}
+
+async fn client_of(kubeconfig: Kubeconfig) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok(Client::try_from(config)?)
 }
 
 fn component_command(component: &str, flags: impl IntoIterator<Item = String>) -> Command {

@@ -1,7 +1,11 @@
 //! What a test sees of its world: of pods through the API server, of filmgate through its metrics
 //! and events.
 
+use super::super::support::objects::{is_bound, is_refused};
 use super::*;
+
+/// The reason of filmgate's event on a pod that waits.
+const WAITING: &str = "WaitingForGPU";
 
 impl World {
     /// The node that a pod is bound to now.
@@ -12,22 +16,12 @@ impl World {
     /// Names of all bound pods.
     pub async fn bound_pods(&self) -> Vec<String> {
         let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap();
-        let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         pods.items.iter().filter(|pod| is_bound(pod)).map(ResourceExt::name_any).collect()
     }
 
     /// Names of the pods that kube-scheduler has refused and that are not bound.
     pub async fn unschedulable_pods(&self) -> Vec<String> {
         let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap();
-        let is_refused = |pod: &Pod| {
-            let conditions =
-                pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            let is_bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-            !is_bound
-                && conditions
-                    .filter_map(|one| one.reason.as_deref())
-                    .any(|why| why == "Unschedulable")
-        };
         pods.items.iter().filter(|pod| is_refused(pod)).map(ResourceExt::name_any).collect()
     }
 
@@ -68,19 +62,13 @@ impl World {
 
     /// Waits for filmgate's event on the pod; what it says.
     pub async fn waiting_event(&self, pod: &str) -> String {
-        let what = format!("an event on {pod}");
-        eventually(DEADLINE, &what, async || self.waiting_events().await.remove(pod)).await
+        self.event(pod, WAITING).await
     }
 
     /// Waits for filmgate's event of that reason on the pod; what it says.
     pub async fn event(&self, pod: &str, reason: &str) -> String {
         let what = format!("{reason} on {pod}");
         eventually(DEADLINE, &what, async || self.events(reason).await.remove(pod)).await
-    }
-
-    /// What filmgate says of waiting pods.
-    pub async fn waiting_events(&self) -> std::collections::HashMap<String, String> {
-        self.events("WaitingForGPU").await
     }
 
     /// filmgate's events of that reason by pod.
@@ -161,8 +149,6 @@ impl World {
         let config = watcher::Config::default().fields(&format!("metadata.name={pod}"));
         let versions = watcher(self.cluster.pods(), config).applied_objects();
         tokio::spawn(async move {
-            let is_bound =
-                |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
             let mut bound =
                 versions.try_filter(|pod| futures::future::ready(is_bound(pod))).boxed();
             if let Some(Ok(pod)) = bound.next().await {

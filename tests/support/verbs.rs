@@ -1,0 +1,33 @@
+//! Calls of the extender, as kube-scheduler and people make them.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+
+/// What a verb answers as `Error`.
+pub async fn error_of(url: &str, verb: &str, call: &Value) -> String {
+    let url = format!("{url}/{verb}");
+    let answer = reqwest::Client::new().post(url).json(call).send().await.expect("an answer");
+    let answer: Value = answer.json().await.expect("JSON");
+    answer["Error"].as_str().expect("an Error").to_owned()
+}
+
+/// Has the extender bind the pod, as kube-scheduler would; what it answers as `Error`.
+pub async fn bind(url: &str, cluster: &Cluster, pod: &str, node: &str) -> String {
+    let uid = cluster.pods().get(pod).await.expect("the pod").metadata.uid;
+    let call = json!({
+        "PodName": pod, "PodNamespace": "default", "PodUID": uid, "Node": node,
+    });
+    error_of(url, "bind", &call).await
+}
+
+/// What `filmgate explain` prints with these arguments.
+pub fn explain(url: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+    command.arg("explain").args(["--server", url]).args(arguments);
+    let output = command.output().expect("filmgate");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
