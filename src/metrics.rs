@@ -31,6 +31,7 @@ pub struct Metrics {
     conflicts: IntCounterVec,
     binds: IntCounterVec,
     wakes: IntCounter,
+    victims: IntCounter,
     takeovers: IntCounter,
     forged_annotations: IntCounter,
     growths: IntCounter,
@@ -71,6 +72,10 @@ impl Metrics {
                 "outcome",
             ),
             wakes: counter("filmgate_wakes_total", "Waiting pods woken because memory was free."),
+            victims: counter(
+                "filmgate_preemption_victims_total",
+                "Pods that kube-scheduler was asked to evict so that another fits.",
+            ),
             takeovers: counter("filmgate_takeovers_total", "Times this replica began to lead."),
             forged_annotations: counter(
                 "filmgate_forged_annotations_total",
@@ -92,13 +97,14 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.observed_refusals.clone()),
             Box::new(self.conflicts.clone()),
             Box::new(self.binds.clone()),
             Box::new(self.wakes.clone()),
+            Box::new(self.victims.clone()),
             Box::new(self.takeovers.clone()),
             Box::new(self.forged_annotations.clone()),
             Box::new(self.growths.clone()),
@@ -163,6 +169,11 @@ impl Metrics {
     /// Waiting pods were woken.
     pub fn wakes(&self, count: usize) {
         self.wakes.inc_by(count as u64);
+    }
+
+    /// kube-scheduler was asked to evict so many.
+    pub fn victims(&self, count: usize) {
+        self.victims.inc_by(count as u64);
     }
 
     /// This replica has taken over.

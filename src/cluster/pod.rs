@@ -70,8 +70,21 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
         has_ended: has_ended(pod, spec),
         priority: spec.priority.unwrap_or(0),
         created_at: created.map_or(0, |time| time.0.as_second()),
+        started_at: started_at(pod),
+        is_deleting: pod.metadata.deletion_timestamp.is_some(),
+        nominated: nominated(pod),
         resource_version: Arc::from(pod.metadata.resource_version.as_deref().unwrap_or("")),
     })
+}
+
+fn started_at(pod: &Pod) -> Option<i64> {
+    let started = pod.status.as_ref()?.start_time.as_ref()?;
+    Some(started.0.as_second())
+}
+
+fn nominated(pod: &Pod) -> Option<NodeName> {
+    let name = pod.status.as_ref()?.nominated_node_name.as_deref()?;
+    (!name.is_empty()).then(|| NodeName::from(name))
 }
 
 /// Whether a default would change what the pod asks.

@@ -9,10 +9,22 @@
 //!
 //! over the pods that have a claim or a measurement there. Everything is a function of the last
 //! reading and the claims: there are no counters to drift.
+//!
+//! From `free` goes what is only promised: holds, and *nominated* claims of pods for which others
+//! were asked to leave. The victims' charges are still there at first, and both are never needed
+//! at once, so a GPU keeps the larger of the two:
+//!
+//! ```text
+//! nominated = max(0, Σ nominated bytes − Σ max(charge, measured) of all their victims)
+//! ```
+//!
+//! over the nominated claims that the asker must respect, each victim once. A newcomer must fit
+//! now, beside what the victims hold, and later, beside those that take their places; the sum
+//! above is what satisfies both, since victims only ever give back.
 
 use std::sync::Arc;
 
-use super::claim::{Claim, ClaimState};
+use super::claim::Claim;
 use super::ledger::Policy;
 use super::reading::{Attribution, GpuReading, Health, Reading};
 use super::{Bytes, GpuUuid, PodUid, Time};
@@ -54,6 +66,8 @@ pub struct GpuState {
     pub charged: Bytes,
     /// Σ over claims that are only held, beyond what is measured of their pods.
     pub held: Bytes,
+    /// Σ over nominated claims, beyond what their victims still hold.
+    pub nominated: Bytes,
     /// What a newcomer may have.
     pub free: Bytes,
     /// Claims on it, and pods measured on it without one.
@@ -92,42 +106,96 @@ pub struct Charge {
     pub is_exclusive: bool,
 }
 
-/// The node's GPUs for a pod that is not `except`: with that pod's own claim left out.
+/// Through whose eyes a node is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// Its own claim is left out.
+    pub pod: Option<&'a PodUid>,
+    /// It passes around claims that are nominated for pods of a lower priority.
+    pub priority: i32,
+    /// What if these were gone: their claims, their measurements, their devices.
+    pub gone: &'a [PodUid],
+}
+
+impl<'a> Asker<'a> {
+    /// Someone without a claim, whom everybody precedes.
+    #[must_use]
+    pub const fn anyone() -> Self {
+        Self { pod: None, priority: i32::MIN, gone: &[] }
+    }
+
+    /// The same asker, if those were gone.
+    #[must_use]
+    pub const fn without(self, gone: &'a [PodUid]) -> Self {
+        Self { gone, ..self }
+    }
+
+    /// The claim does not count for it.
+    #[must_use]
+    pub fn overlooks(&self, claim: &Claim) -> bool {
+        let uid = &claim.pod.uid;
+        let is_lower = |priority: i32| priority < self.priority;
+        Some(uid) == self.pod
+            || self.gone.contains(uid)
+            || claim.nominated().is_some_and(|nomination| is_lower(nomination.priority))
+    }
+}
+
+/// The node's GPUs as the asker finds them.
 #[must_use]
 pub fn view(
     reading: &Reading,
     claims: &[Claim],
     policy: &Policy,
     now: Time,
-    except: Option<&PodUid>,
+    asker: Asker<'_>,
 ) -> NodeView {
-    let mut tally: Vec<Tally> = reading.gpus.iter().map(Tally::of_measurements).collect();
+    let counts = |claim: &&Claim| !asker.overlooks(claim) && !claim.is_over(now);
+    let counted: Vec<&Claim> = claims.iter().filter(counts).collect();
+    let victims = victims(&counted);
+    let tally = |gpu| Tally::of_measurements(gpu, asker.gone);
+    let mut tally: Vec<Tally> = reading.gpus.iter().map(tally).collect();
     let mut view = NodeView::default();
-    for claim in claims.iter().filter(|claim| Some(&claim.pod.uid) != except) {
-        match claim.state {
-            ClaimState::Held { until } if until <= now => continue,
-            ClaimState::Held { until } => {
-                view.valid_until = Some(view.valid_until.map_or(until, |first| first.min(until)));
-            }
-            _ => {
-                view.is_placing |= claim.is_placing(reading);
-                view.is_predicted |= claim.is_predicted(reading);
-            }
+    for claim in counted {
+        view.valid_until = view.valid_until.into_iter().chain(claim.until()).min();
+        if !claim.is_advice() {
+            view.is_placing |= claim.is_placing(reading);
+            view.is_predicted |= claim.is_predicted(reading);
         }
+        let is_victim = victims.contains(&&claim.pod.uid);
         for charge in charges(claim, reading) {
-            tally[charge.gpu].add(claim, charge);
+            tally[charge.gpu].add(claim, charge, is_victim);
         }
     }
+    tally.iter_mut().for_each(|tally| tally.note_leftovers(&victims));
     let is_degraded = reading.attribution != Attribution::Full;
     let states = reading.gpus.iter().zip(tally);
     view.gpus = states.map(|(gpu, tally)| tally.state(gpu, policy, is_degraded)).collect();
-    count_devices(&mut view, reading, claims);
+    count_devices(&mut view, reading, claims, asker.gone);
+    if !asker.gone.is_empty() {
+        // Until they are gone, who is on the way to a predicted GPU has arrived. Until then all
+        // that it could take are charged; but where the plugin sends the next one is not known.
+        view.is_placing |= std::mem::take(&mut view.is_predicted);
+    }
     view
 }
 
+/// Who was asked to leave, each once.
+fn victims<'a>(claims: &[&'a Claim]) -> Vec<&'a PodUid> {
+    let nominated = claims.iter().filter_map(|claim| claim.nominated());
+    let mut victims: Vec<_> = nominated.flat_map(|nomination| &nomination.victims).collect();
+    victims.sort_unstable();
+    victims.dedup();
+    victims
+}
+
 /// The device plugin's book, as far as it is known.
-fn count_devices(view: &mut NodeView, reading: &Reading, claims: &[Claim]) {
+fn count_devices(view: &mut NodeView, reading: &Reading, claims: &[Claim], gone: &[PodUid]) {
+    let is_given_back = |claim: &Claim, device| gone.contains(&claim.pod.uid) && claim.owns(device);
     for device in &reading.devices {
+        if claims.iter().any(|claim| is_given_back(claim, device)) {
+            continue;
+        }
         let Some(gpu) = view.gpus.iter_mut().find(|gpu| gpu.uuid == device.gpu) else { continue };
         let stays = claims.iter().any(|claim| claim.is_staying() && claim.owns(device));
         gpu.assigned += 1;
@@ -155,33 +223,49 @@ struct Tally<'a> {
     unclaimed: Vec<(&'a PodUid, Bytes)>,
     charged: Bytes,
     held: Bytes,
+    nominated: Bytes,
+    /// What victims of nominated claims still hold.
+    outgoing: Bytes,
     tenants: u32,
     is_exclusive: bool,
 }
 
 impl<'a> Tally<'a> {
-    fn of_measurements(gpu: &'a GpuReading) -> Self {
+    fn of_measurements(gpu: &'a GpuReading, gone: &[PodUid]) -> Self {
+        let pods = gpu.pods.iter().filter(|pod| !gone.contains(&pod.uid));
         Self {
-            unclaimed: gpu.pods.iter().map(|pod| (&pod.uid, pod.used)).collect(),
+            unclaimed: pods.map(|pod| (&pod.uid, pod.used)).collect(),
             charged: Bytes::ZERO,
             held: Bytes::ZERO,
+            nominated: Bytes::ZERO,
+            outgoing: Bytes::ZERO,
             tenants: 0,
             is_exclusive: false,
         }
     }
 
-    fn add(&mut self, claim: &Claim, charge: Charge) {
+    fn add(&mut self, claim: &Claim, charge: Charge, is_victim: bool) {
         let own = self.unclaimed.iter().position(|(uid, _)| **uid == claim.pod.uid);
         let measured = own.map_or(Bytes::ZERO, |own| self.unclaimed.swap_remove(own).1);
-        if claim.is_held() {
-            // A hold may vanish; what the pod's processes hold is no advice.
+        if claim.is_advice() {
+            // Advice may vanish; what the pod's processes hold is none.
             self.charged += measured;
-            self.held += charge.bytes - measured;
+            let promised = if claim.is_held() { &mut self.held } else { &mut self.nominated };
+            *promised += charge.bytes - measured;
         } else {
             self.charged += charge.bytes;
+            if is_victim {
+                self.outgoing += charge.bytes;
+            }
         }
         self.tenants += 1;
         self.is_exclusive |= charge.is_exclusive;
+    }
+
+    /// Victims whose charge has ended may hold memory all the same.
+    fn note_leftovers(&mut self, victims: &[&PodUid]) {
+        let leftovers = self.unclaimed.iter().filter(|(uid, _)| victims.contains(uid));
+        self.outgoing += leftovers.map(|(_, used)| *used).sum();
     }
 
     fn state(self, gpu: &GpuReading, policy: &Policy, is_degraded: bool) -> GpuState {
@@ -190,6 +274,7 @@ impl<'a> Tally<'a> {
             self.unclaimed.iter().filter(|(_, used)| *used > Bytes::ZERO).count();
         let tenants = self.tenants + measured_tenants as u32;
         let foreign = gpu.foreign();
+        let nominated = self.nominated - self.outgoing;
         let limit = gpu.total - gpu.reserved - policy.headroom;
         let is_used = tenants > 0 || gpu.used > policy.headroom;
         let closed = if gpu.health != Health::Healthy {
@@ -210,7 +295,8 @@ impl<'a> Tally<'a> {
             foreign,
             charged,
             held: self.held,
-            free: limit - foreign - charged - self.held,
+            nominated,
+            free: limit - foreign - charged - self.held - nominated,
             tenants,
             closed,
             replicas: gpu.replicas,

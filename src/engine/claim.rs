@@ -1,7 +1,7 @@
 //! What a pod has in the ledger: at most one claim, on one node.
 
 use super::reading::{Attribution, DeviceAssignment, GpuReading, PodMemory, Reading};
-use super::{Bytes, GpuAsk, GpuUuid, PodRef, Time};
+use super::{Bytes, GpuAsk, GpuUuid, PodRef, PodUid, Time};
 
 /// Bytes that a pod has, or is about to have, on a node's GPUs.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,9 @@ pub struct Claim {
     pub landing: Landing,
     /// GPUs on which it holds more than it is charged, and how much more when that was told last.
     pub grown: Vec<(GpuUuid, Bytes)>,
+    /// Why the place was kept for it, where pods were asked to leave it. Stays with the claim while
+    /// it is *binding*, so that a Binding which fails does not cost the place.
+    pub nomination: Option<Box<Nomination>>,
 }
 
 /// What is known of the GPU that a pod has come to, next to the one that it was sent to.
@@ -40,6 +43,19 @@ pub enum Landing {
     Miss,
 }
 
+/// A place that pods were asked to leave for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nomination {
+    /// Of the pod that gets the place: it is kept from pods of the same or a lower priority.
+    pub priority: i32,
+    /// Who was asked to leave.
+    pub victims: Vec<PodUid>,
+    /// Since when.
+    pub since: Time,
+    /// When it ends; `None` while a victim is there.
+    pub until: Option<Time>,
+}
+
 /// How far a claim has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
@@ -48,6 +64,8 @@ pub enum ClaimState {
         /// When.
         until: Time,
     },
+    /// Advice: pods were asked to leave so that this one fits; see [`Claim::nomination`].
+    Nominated,
     /// A Binding may have been sent. Ends only with the API server's word.
     Binding {
         /// The outcome is unknown: only a fence tells it.
@@ -66,10 +84,38 @@ pub enum ClaimState {
 }
 
 impl Claim {
-    /// Advice only.
+    /// It is a hold.
     #[must_use]
     pub fn is_held(&self) -> bool {
         matches!(self.state, ClaimState::Held { .. })
+    }
+
+    /// Advice only: it may vanish at any moment.
+    #[must_use]
+    pub fn is_advice(&self) -> bool {
+        matches!(self.state, ClaimState::Held { .. } | ClaimState::Nominated)
+    }
+
+    /// The nomination, where the claim is no more than that.
+    #[must_use]
+    pub fn nominated(&self) -> Option<&Nomination> {
+        let nomination = self.nomination.as_deref();
+        nomination.filter(|_| self.state == ClaimState::Nominated)
+    }
+
+    /// When it ends by itself, where that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<Time> {
+        match self.state {
+            ClaimState::Held { until } => Some(until),
+            _ => self.nominated()?.until,
+        }
+    }
+
+    /// It has ended by itself.
+    #[must_use]
+    pub fn is_over(&self, now: Time) -> bool {
+        self.until().is_some_and(|until| until <= now)
     }
 
     /// It is bound, or was.
@@ -100,7 +146,7 @@ impl Claim {
         let there = |gpu: &&GpuUuid| reading.gpu(gpu).is_some();
         let planned: Vec<_> = self.planned.iter().map(|(gpu, _)| gpu).filter(there).collect();
         let places = match self.state {
-            ClaimState::Held { .. } => return planned,
+            ClaimState::Held { .. } | ClaimState::Nominated => return planned,
             ClaimState::Binding { .. } => planned,
             ClaimState::Bound { .. } | ClaimState::Leaving { .. } => self.real(planned, reading),
         };
@@ -191,7 +237,7 @@ impl Claim {
     #[must_use]
     pub fn is_placing(&self, reading: &Reading) -> bool {
         match self.state {
-            ClaimState::Held { .. } => false,
+            ClaimState::Held { .. } | ClaimState::Nominated => false,
             ClaimState::Binding { .. } => true,
             ClaimState::Bound { .. } | ClaimState::Leaving { .. } => {
                 self.listed(reading).is_empty() && !self.is_settled(&self.seen(reading), reading)

@@ -12,12 +12,14 @@ mod judging;
 mod line;
 mod node;
 mod notices;
+mod preemption;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::accounting::Asker;
 use super::claim::{Claim, ClaimState};
 use super::digest::{Digest, Resources};
 use super::score::Weights;
@@ -33,6 +35,7 @@ pub use judging::Refusals;
 pub use line::{WaitingPod, Wake};
 pub(super) use node::Node;
 pub use notices::OverCharge;
+pub use preemption::{Candidate, Choice, Victim};
 
 /// The rules by which the ledger decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +48,8 @@ pub struct Policy {
     pub stale_policy: StalePolicy,
     /// How long a hold lives.
     pub hold_ttl: Duration,
+    /// How long a nominated claim outlives the last of its victims.
+    pub nomination_ttl: Duration,
     /// How long the hold of a woken pod lives: it is tried within its backoff, or not at all.
     pub wake_ttl: Duration,
     /// Whether holds are placed at all. Without them binds conflict more often; nothing else.
@@ -70,6 +75,7 @@ impl Default for Policy {
             stale_after: Duration::from_secs(10),
             stale_policy: StalePolicy::Declared,
             hold_ttl: Duration::from_secs(30),
+            nomination_ttl: Duration::from_secs(60),
             wake_ttl: Duration::from_secs(5),
             holds: true,
             force_delete_grace: Duration::from_secs(30),
@@ -219,6 +225,12 @@ impl Ledger {
         self.claims()
             .filter(|(_, claim)| claim.state == ClaimState::Binding { in_doubt: true })
             .map(|(_, claim)| &claim.pod)
+    }
+
+    /// How the pod looks at nodes. One that is not known yet respects every nomination.
+    pub(super) fn eyes_of<'a>(&self, pod: &'a PodUid) -> Asker<'a> {
+        let priority = self.pods.get(pod).map_or(i32::MIN, |facts| facts.priority);
+        Asker { pod: Some(pod), priority, ..Asker::anyone() }
     }
 
     pub(super) fn nodes(&self) -> &[Node] {

@@ -117,6 +117,9 @@ mod tests {
             has_ended: false,
             priority: 0,
             created_at: 0,
+            started_at: None,
+            is_deleting: false,
+            nominated: None,
             resource_version: "1".into(),
         }
     }

@@ -31,6 +31,12 @@ pub struct PodFacts {
     pub priority: i32,
     /// `metadata.creationTimestamp`, seconds since 1970: only to order waiting pods by age.
     pub created_at: i64,
+    /// `status.startTime`, seconds since 1970: only to rank victims as kube-scheduler does.
+    pub started_at: Option<i64>,
+    /// It has a `deletionTimestamp`. That frees nothing, and shows that a victim will leave.
+    pub is_deleting: bool,
+    /// `status.nominatedNodeName`.
+    pub nominated: Option<NodeName>,
     /// `metadata.resourceVersion` as last seen: the precondition of a Binding.
     pub resource_version: Arc<str>,
 }

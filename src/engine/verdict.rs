@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::accounting::{self, GpuState, NodeView};
+use super::accounting::{self, Asker, GpuState, NodeView};
 use super::claim::{Claim, ClaimState};
 use super::ledger::Node;
 use super::placement::{self, Placement};
@@ -69,6 +69,9 @@ pub struct GpuVerdict {
     pub charged_bytes: Bytes,
     /// Held for pods on their way.
     pub held_bytes: Bytes,
+    /// Kept for pods for which others were asked to leave, beyond what those still hold. For
+    /// whom: the tenants that are `nominated`.
+    pub nominated_bytes: Bytes,
     /// What a newcomer may have.
     pub free_bytes: Bytes,
     /// Part of the time in which a kernel ran.
@@ -179,8 +182,20 @@ impl Ledger {
         nodes: impl IntoIterator<Item = &'n str>,
         now: Time,
     ) -> Vec<NodeVerdict> {
+        self.explain_to(pod.map_or(Asker::anyone(), |pod| self.eyes_of(pod)), ask, nodes, now)
+    }
+
+    /// As [`Ledger::explain`], to a pod that may not exist: what it passes around, its priority
+    /// tells.
+    pub fn explain_to<'n>(
+        &self,
+        asker: Asker<'_>,
+        ask: &GpuAsk,
+        nodes: impl IntoIterator<Item = &'n str>,
+        now: Time,
+    ) -> Vec<NodeVerdict> {
         let verdict = |name| match self.node(name) {
-            Some(node) => self.explain_node(node, pod, ask, now),
+            Some(node) => self.explain_node(node, asker, ask, now),
             None => NodeVerdict {
                 node: NodeName::from(name),
                 reason: Some(Refusal::of(Reason::UnknownNode)),
@@ -193,20 +208,14 @@ impl Ledger {
         nodes.into_iter().map(verdict).collect()
     }
 
-    fn explain_node(
-        &self,
-        node: &Node,
-        pod: Option<&PodUid>,
-        ask: &GpuAsk,
-        now: Time,
-    ) -> NodeVerdict {
+    fn explain_node(&self, node: &Node, asker: Asker<'_>, ask: &GpuAsk, now: Time) -> NodeVerdict {
         let policy = self.policy();
-        let placed = node.place(pod, ask, policy, now);
-        let view = node.view_for(pod, policy, now);
+        let placed = node.place(asker, ask, policy, now);
+        let view = node.view_for(asker, policy, now);
         let hungriest = hungriest(ask);
         let gpus = view.gpus.iter().enumerate().map(|(position, gpu)| {
             let judged = placement::judge(gpu, Bytes::ZERO, hungriest, node.terrain(policy, now));
-            self.explain_gpu(gpu, judged, tenants(node, position, self, pod))
+            self.explain_gpu(gpu, judged, tenants(node, position, self, asker.pod))
         });
         let gpus = gpus.collect();
         NodeVerdict {
@@ -236,6 +245,7 @@ impl Ledger {
             foreign_bytes: gpu.foreign,
             charged_bytes: gpu.charged,
             held_bytes: gpu.held,
+            nominated_bytes: gpu.nominated,
             free_bytes: gpu.open_bytes(),
             utilization_ratio: gpu.utilization_ratio,
             reason: judged.err().map(Refusal::of),
@@ -261,11 +271,11 @@ impl Ledger {
             roomiest.map(|(position, gpu)| (gpu.open_bytes(), position))
         };
         let candidates = nodes.filter_map(|node| {
-            let view = node.view_for(Some(pod), self.policy(), now);
+            let view = node.view_for(self.eyes_of(pod), self.policy(), now);
             roomiest(&view).map(|(bytes, position)| (bytes, position, node))
         });
         let (_, position, node) = candidates.max_by_key(|(bytes, _, _)| *bytes)?;
-        let gpu = &node.view_for(Some(pod), self.policy(), now).gpus[position];
+        let gpu = &node.view_for(self.eyes_of(pod), self.policy(), now).gpus[position];
         Some(NearestMiss {
             asked: hungriest(ask),
             node: node.name.clone(),
@@ -274,7 +284,7 @@ impl Ledger {
             total: gpu.total,
             pods: gpu.charged,
             foreign: gpu.foreign,
-            held: gpu.held,
+            held: gpu.held + gpu.nominated,
             age: node.age(now),
         })
     }
@@ -345,6 +355,7 @@ fn pod_name(ledger: &Ledger, uid: &PodUid) -> String {
 fn state(claim: &Claim) -> &'static str {
     match claim.state {
         ClaimState::Held { .. } => "held",
+        ClaimState::Nominated => "nominated",
         ClaimState::Binding { in_doubt: false } => "binding",
         ClaimState::Binding { in_doubt: true } => "inDoubt",
         ClaimState::Bound { .. } => "bound",

@@ -108,6 +108,9 @@ pub struct Gpu {
     pub charged_bytes: Bytes,
     /// Held for pods on their way.
     pub held_bytes: Bytes,
+    /// Kept for pods for which others were asked to leave.
+    #[serde(default)]
+    pub nominated_bytes: Bytes,
     /// What a newcomer may have.
     pub free_bytes: Bytes,
     /// Why it is refused.

@@ -139,7 +139,7 @@ fn gpu_row(gpu: &Gpu, node: &Node) -> Vec<String> {
         gib(gpu.used_bytes),
         gib(gpu.foreign_bytes),
         gib(gpu.charged_bytes),
-        gib(gpu.held_bytes),
+        gib(gpu.held_bytes + gpu.nominated_bytes),
         gib(gpu.free_bytes),
         gpu.score.map_or_else(String::new, |score| format!("{score:.2}")),
         terms,

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::gate::{Gate, Mode};
 use crate::cluster::pod;
+use crate::engine::accounting::Asker;
 use crate::engine::claim::ClaimState;
 use crate::engine::request::Share;
 use crate::engine::verdict::NodeVerdict;
-use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, PodUid, Time, Vram};
+use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, Time, Vram};
 
 /// Why a pod goes where it goes, or waits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,7 +71,7 @@ pub enum PodState {
     /// It has room on a node.
     #[serde(rename_all = "camelCase")]
     Placed {
-        /// `held`, `binding`, `inDoubt`, `bound` or `leaving`.
+        /// `held`, `nominated`, `binding`, `inDoubt`, `bound` or `leaving`.
         claim: &'static str,
         /// The node.
         node: NodeName,
@@ -162,7 +163,8 @@ fn explain(
     let uid = &facts.id.uid;
     let names: Vec<&str> = ledger.node_names().map(NodeName::as_str).collect();
     explanation.asks = ask.all_shares().map(describe).collect();
-    explanation.nodes = ledger.explain(own_claim(ledger, uid), ask, names.iter().copied(), now);
+    let asker = Asker { pod: Some(uid), priority: facts.priority, ..Asker::anyone() };
+    explanation.nodes = ledger.explain_to(asker, ask, names.iter().copied(), now);
     explanation.nodes.sort_by(|left, right| {
         let by_score = right.score.unwrap_or(-1.0).total_cmp(&left.score.unwrap_or(-1.0));
         by_score.then_with(|| left.node.cmp(&right.node))
@@ -172,10 +174,6 @@ fn explain(
         explanation.nearest_miss = miss.map(|miss| miss.to_string());
     }
     explanation
-}
-
-fn own_claim<'a>(ledger: &Ledger, uid: &'a PodUid) -> Option<&'a PodUid> {
-    ledger.claim(uid).map(|_| uid)
 }
 
 fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
@@ -202,6 +200,7 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
 fn claim_word(state: ClaimState) -> &'static str {
     match state {
         ClaimState::Held { .. } => "held",
+        ClaimState::Nominated => "nominated",
         ClaimState::Binding { in_doubt: false } => "binding",
         ClaimState::Binding { in_doubt: true } => "inDoubt",
         ClaimState::Bound { .. } => "bound",

@@ -1,7 +1,7 @@
 //! The gate: one ledger behind one lock, and the rules of the conversation with kube-scheduler.
 //!
 //! Filter and prioritize read; their one side effect is an expiring hold, or a place in the
-//! waiting line. Bind admits, and sees each Binding to its end, whoever has stopped listening. No
+//! waiting line. Preempt keeps the place that others leave. Bind admits, and sees each Binding to its end, whoever has stopped listening. No
 //! lock is held across an await.
 
 use std::sync::Arc;
@@ -28,10 +28,12 @@ mod feed;
 mod gauges;
 mod leading;
 mod notices;
+mod preempt;
 mod tasks;
 
 pub use bind::{BindError, BindOrder};
 pub use decide::Filtered;
+pub use preempt::Preempted;
 pub use tasks::{FreshReading, SamplingSource};
 
 use early::EarlyRefusals;

@@ -32,7 +32,7 @@ struct App {
     binds: Arc<Semaphore>,
 }
 
-/// `/filter`, `/prioritize`, `/bind` and `/explain`. Whoever reaches them can bind pods: they
+/// `/filter`, `/prioritize`, `/preempt`, `/bind` and `/explain`. Whoever reaches them can bind pods: they
 /// belong on loopback.
 pub fn verbs_router(gate: Arc<Gate>) -> Router {
     let app = App {
@@ -44,6 +44,7 @@ pub fn verbs_router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/filter", post(verbs::filter))
         .route("/prioritize", post(verbs::prioritize))
+        .route("/preempt", post(verbs::preempt))
         .route("/bind", post(verbs::bind))
         .route("/explain", get(explain_pod).post(explain_what_if))
         .fallback(unknown_path)

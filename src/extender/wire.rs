@@ -5,6 +5,7 @@
 //! they came in: at thousands of nodes a copy of each would cost more than the decision.
 
 mod answers;
+mod preemption;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 pub use answers::{FilterResult, Refusals, host_priorities};
+pub use preemption::{MetaPod, NoCandidates, PreemptionArgs, PreemptionResult, VictimPod, Victims};
 
 /// `ExtenderArgs`: the body of filter and prioritize.
 #[derive(Debug, Deserialize)]

@@ -67,6 +67,12 @@ impl SimulatedNode {
         Self { name: name.to_owned(), gpus, foreign: Vec::new(), is_lost: false }
     }
 
+    /// Each GPU is shared as so many replicas.
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.gpus.iter_mut().for_each(|gpu| gpu.replicas = replicas);
+        self
+    }
+
     /// So much memory of one GPU is in use by no pod.
     pub fn foreign_gib(self, gpu: usize, gib: u64) -> Self {
         self.foreign(gpu, Bytes::gib(gib))

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use filmgate::engine::{
-    Attribution, GpuAsk, Health, Ledger, NodeName, Policy, Reason, StalePolicy, Vram,
+    Attribution, Candidate, GpuAsk, Health, Ledger, NodeName, Policy, Reason, StalePolicy, Victim,
+    Vram,
 };
 use filmgate::engine::{Bytes, score::Weights};
 use proptest::prelude::*;
@@ -99,19 +100,36 @@ fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
-/// Holds, Bindings, bound pods: whatever changes a node's view.
+/// Holds, Bindings, bound pods, nominations: whatever changes a node's view.
 fn stir(gate: &mut Gate, names: &[String], deeds: &[(u8, usize, u64)]) {
     for (at, (deed, node, gib)) in deeds.iter().enumerate() {
         let (name, claimant) =
             (&names[node % names.len()], pod(&format!("claimant-{at}")).vram(*gib));
         let claimant = if deed & 4 == 0 { claimant } else { claimant.unsteered() };
         gate.add(&claimant);
-        match deed % 4 {
+        match deed % 5 {
             0 | 1 => drop(gate.hold(&claimant, name)),
             2 => drop(gate.admit(&claimant, name)),
-            _ => gate.add(&claimant.on(name)),
+            3 => gate.add(&claimant.on(name)),
+            _ => nominate(gate, &claimant.priority(i32::from(deed >> 5)), name),
         }
     }
+}
+
+/// Someone who measurably is there, or was bound before, is asked to leave.
+fn nominate(gate: &mut Gate, claimant: &Pod, node: &str) {
+    let victims = ["measured", "claimant-0", "claimant-1"].map(|uid| Victim {
+        uid: uid.into(),
+        priority: Some(-1),
+        started_at: None,
+    });
+    let is_there = |victim: &Victim| {
+        let known = gate.ledger.pod(&victim.uid).map(|facts| facts.node.clone());
+        known.is_none_or(|on| on == Some(node.into()))
+    };
+    let victims = victims.into_iter().filter(is_there).collect();
+    let candidate = Candidate { node: node.into(), victims, pdb_violations: 0 };
+    gate.ledger.nominate(&claimant.facts, claimant.ask(), &candidate, gate.now);
 }
 
 /// The long way: `explain` places the pod.
@@ -140,6 +158,7 @@ proptest! {
         deeds in prop::collection::vec((any::<u8>(), any::<usize>(), 1..20_u64), 0..8),
         pass in 0..40_u64,
         is_told in any::<bool>(),
+        priority in 0..8_i32,
         own_hold in proptest::option::of(any::<usize>()),
     ) {
         let names: Vec<String> = (0..looks.len()).map(|at| format!("n{at}")).collect();
@@ -148,7 +167,7 @@ proptest! {
             .collect();
         let mut gate = Gate::under(policy, &nodes);
         stir(&mut gate, &names, &deeds);
-        let asker = pod("asker").asks(ask);
+        let asker = pod("asker").asks(ask).priority(priority);
         gate.add(&asker);
         if let Some(at) = own_hold {
             gate.hold(&asker, &names[at % names.len()]);

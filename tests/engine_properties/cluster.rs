@@ -110,6 +110,9 @@ impl Cluster {
             has_ended: false,
             priority,
             created_at: number as i64,
+            started_at: None,
+            is_deleting: false,
+            nominated: None,
             resource_version: Arc::from(""),
         };
         self.pods.push(ApiPod {
@@ -295,6 +298,7 @@ impl Cluster {
         }
         if !api.is_deleting {
             api.is_deleting = true;
+            api.facts.is_deleting = true;
             self.changed(pod);
         }
     }

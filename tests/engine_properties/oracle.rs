@@ -246,6 +246,22 @@ impl Oracle {
     pub(crate) fn figures(&self, node: &NodeName, gpu: &GpuReading) -> (Bytes, Bytes) {
         let measured: Bytes = gpu.pods.iter().map(|pod| pod.used).sum();
         let foreign = gpu.used - measured;
+        (foreign, self.by_pod(node, gpu).into_values().sum())
+    }
+
+    /// The GPU's sum when those are gone.
+    pub(crate) fn sum_without(
+        &self,
+        node: &NodeName,
+        gpu: &GpuReading,
+        gone: &BTreeSet<PodUid>,
+    ) -> Bytes {
+        let (foreign, _) = self.figures(node, gpu);
+        let stay = self.by_pod(node, gpu).into_iter().filter(|(uid, _)| !gone.contains(*uid));
+        foreign + stay.map(|(_, bytes)| bytes).sum()
+    }
+
+    fn by_pod<'a>(&'a self, node: &NodeName, gpu: &'a GpuReading) -> BTreeMap<&'a PodUid, Bytes> {
         let claims = self.claims.iter().filter(|(_, claim)| claim.node == *node);
         let mut by_pod: BTreeMap<_, _> = gpu.pods.iter().map(|pod| (&pod.uid, pod.used)).collect();
         for (uid, claim) in claims {
@@ -254,7 +270,7 @@ impl Oracle {
                 *of_pod = (*of_pod).max(charge);
             }
         }
-        (foreign, by_pod.into_values().sum())
+        by_pod
     }
 
     /// `foreign + Σ max(charge, measured)` of each GPU of the node.

@@ -1,8 +1,9 @@
 //! What kube-scheduler and the extender do with a pod, and what becomes of its Binding.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use filmgate::engine::{Bytes, Decision, GpuUuid, NodeName, PodFacts, PodUid};
+use filmgate::engine::{Bytes, Candidate, Decision, GpuUuid, NodeName, PodFacts, PodUid, Victim};
 
 use crate::oracle::State;
 use crate::world::{World, is_unbound};
@@ -16,6 +17,13 @@ pub(crate) struct Binding {
     pub(crate) outcome: Option<bool>,
     /// Nobody waits for the reply any more.
     pub(crate) is_abandoned: bool,
+}
+
+/// What is nominated on a node.
+#[derive(Default)]
+struct Promises {
+    bytes: Vec<(GpuUuid, Bytes)>,
+    victims: BTreeSet<PodUid>,
 }
 
 impl World {
@@ -58,11 +66,57 @@ impl World {
                 let is_held = self.ledger.hold(&facts.id, ask, best.as_str(), now);
                 // A pod that was bound or deleted meanwhile is past being held.
                 let may_hold = self.policy.holds
+                    && !self.ledger.is_nominated(uid)
                     && self.ledger.pod(uid).is_some_and(|known| known.node.is_none());
                 assert!(is_held || !may_hold, "what was judged to fit could not be held");
             }
             None => self.ledger.wait(uid, ask, names.iter().map(NodeName::as_str), now),
         }
+    }
+
+    /// Devices are short everywhere: each node may be cleared of so many pods of lower priority.
+    /// Whoever is answered is deleted.
+    pub(crate) fn preempt(&mut self, pod: usize, count: usize) {
+        let now = self.cluster.now;
+        let facts = self.cluster.pods[pod].facts.clone();
+        let Ok(ask) = &facts.ask else { return };
+        let cleared: Vec<Vec<usize>> =
+            (0..self.cluster.config.nodes).map(|node| self.victims(&facts, node, count)).collect();
+        let candidates: Vec<Candidate> =
+            cleared.iter().enumerate().map(|(node, pods)| self.candidate(node, pods)).collect();
+        let choice = self.ledger.choose_candidate(&facts, ask, &candidates, now);
+        let Some(at) = choice.map(|choice| choice.candidate) else { return };
+        let is_binding = self.ledger.is_binding(&facts.id.uid);
+        if !self.ledger.nominate(&facts, ask, &candidates[at], now) {
+            return;
+        }
+        assert!(!is_binding, "a pod on its way was nominated");
+        let again = self.ledger.choose_candidate(&facts, ask, &candidates, now);
+        assert_eq!(again, None, "a second set of victims");
+        self.cluster.pods[pod].facts.nominated = Some(candidates[at].node.clone());
+        self.cluster.changed(pod);
+        cleared[at].iter().for_each(|victim| self.cluster.delete(*victim));
+    }
+
+    fn victims(&self, preemptor: &PodFacts, node: usize, count: usize) -> Vec<usize> {
+        let name = &self.cluster.machines[node].node.name;
+        let may_go = |pod: &usize| {
+            let pod = &self.cluster.pods[*pod];
+            let is_here = pod.facts.node.as_ref() == Some(name);
+            pod.exists && is_here && pod.facts.priority < preemptor.priority
+        };
+        (0..self.cluster.pods.len()).filter(may_go).take(count).collect()
+    }
+
+    fn candidate(&self, node: usize, victims: &[usize]) -> Candidate {
+        let victim = |pod: &usize| Victim {
+            uid: self.cluster.pods[*pod].facts.id.uid.clone(),
+            priority: None,
+            started_at: None,
+        };
+        let victims = victims.iter().map(victim).collect();
+        let node = self.cluster.machines[node].node.name.clone();
+        Candidate { node, victims, pdb_violations: 0 }
     }
 
     pub(crate) fn wake(&mut self) {
@@ -84,6 +138,7 @@ impl World {
         let name = self.cluster.machines[node].node.name.clone();
         let known = self.ledger.pod(&facts.id.uid).cloned();
         let before = self.oracle.sums(&name);
+        let promises = self.promises(&name, &facts.id.uid);
         let Ok(admission) = self.ledger.admit(&facts.id.uid, name.as_str(), self.cluster.now)
         else {
             return;
@@ -95,8 +150,9 @@ impl World {
         if self.cluster.config.is_honest {
             self.check_prediction(pod, node, &planned);
         }
-        self.oracle.admitted(&known, &name, planned);
+        self.oracle.admitted(&known, &name, planned.clone());
         self.check_admission(&name, &before);
+        self.check_promises(&name, &planned, &promises);
         let version = admission.resource_version;
         self.bindings.push(Binding {
             pod,
@@ -108,10 +164,39 @@ impl World {
         });
     }
 
+    /// What the pod must leave to pods of its own priority or a higher one: nominated bytes, and
+    /// the victims whose memory they will be.
+    fn promises(&self, node: &NodeName, pod: &PodUid) -> Promises {
+        let priority = self.ledger.pod(pod).map_or(i32::MIN, |known| known.priority);
+        let mut promises = Promises::default();
+        for (at, claim) in self.ledger.claims() {
+            let Some(nomination) = claim.nominated() else { continue };
+            let is_over = claim.is_over(self.cluster.now);
+            if at == node && claim.pod.uid != *pod && nomination.priority >= priority && !is_over {
+                promises.bytes.extend(claim.planned.iter().cloned());
+                promises.victims.extend(nomination.victims.iter().cloned());
+            }
+        }
+        promises
+    }
+
+    /// When the victims are gone, the nominated pods fit beside the one that was admitted.
+    fn check_promises(&self, node: &NodeName, planned: &[(GpuUuid, Bytes)], promises: &Promises) {
+        let last = self.oracle.nodes[node].last.as_ref().expect("the node was read");
+        for (gpu, _) in planned {
+            let reading = last.reading.gpu(gpu).expect("planned for a GPU that is there");
+            let promised = promises.bytes.iter().filter(|(at, _)| at == gpu);
+            let promised: Bytes = promised.map(|(_, bytes)| *bytes).sum();
+            let sum = self.oracle.sum_without(node, reading, &promises.victims) + promised;
+            let limit = reading.total - reading.reserved - self.policy.headroom;
+            assert!(sum <= limit, "{gpu}: {promised} of {limit} were promised, {sum} are needed");
+        }
+    }
+
     /// A steered pod gets as many distinct GPUs as it asked for; any pod gets that many or more.
     fn check_choice(&self, facts: &PodFacts, planned: &[(GpuUuid, Bytes)]) {
         let ask = facts.ask.as_ref().expect("only a good request is admitted");
-        let distinct: std::collections::BTreeSet<_> = planned.iter().map(|(gpu, _)| gpu).collect();
+        let distinct: BTreeSet<_> = planned.iter().map(|(gpu, _)| gpu).collect();
         let wanted = ask.devices() as usize;
         assert!(
             distinct.len() == planned.len() && distinct.len() >= wanted,

@@ -28,6 +28,13 @@ pub(crate) enum Step {
         pod: usize,
     },
     Wake,
+    /// Devices are short: kube-scheduler would clear each node of so many, and deletes whoever is
+    /// answered.
+    Preempt {
+        pod: usize,
+        gib: u64,
+        victims: usize,
+    },
     Bind {
         pod: usize,
         node: usize,
@@ -155,11 +162,13 @@ fn gib() -> impl Strategy<Value = u64> {
 fn scheduling() -> impl Strategy<Value = Step> {
     let (pod, node, binding) = (0..8_usize, 0..2_usize, 0..4_usize);
     prop_oneof![
-        4 => (gib(), 1..=2_u32, prop::bool::weighted(0.5), 0..2)
+        4 => (gib(), 1..=2_u32, prop::bool::weighted(0.5), 0..3)
             .prop_map(|(gib, gpus, is_steered, priority)| Step::Create { gib, gpus, is_steered, priority }),
         5 => pod.clone().prop_map(|pod| Step::Filter { pod }),
         5 => (pod.clone(), node.clone()).prop_map(|(pod, node)| Step::Bind { pod, node }),
-        8 => (pod, node).prop_map(|(pod, node)| Step::Schedule { pod, node }),
+        8 => (pod.clone(), node).prop_map(|(pod, node)| Step::Schedule { pod, node }),
+        5 => (pod, gib(), 1..=4_usize)
+            .prop_map(|(pod, gib, victims)| Step::Preempt { pod, gib, victims }),
         6 => binding.clone().prop_map(|binding| Step::Commit { binding }),
         5 => binding.clone().prop_map(|binding| Step::Reply { binding }),
         1 => binding.clone().prop_map(|binding| Step::TimeOut { binding }),

@@ -99,6 +99,12 @@ impl World {
                 }
             }
             Step::Filter { pod } => self.with(pod, is_unbound, Self::filter),
+            Step::Preempt { pod, gib, victims } => {
+                if self.pick(pod, may_preempt).is_none() {
+                    self.cluster.create(ask(gib, 1, true), 2);
+                }
+                self.with(pod, may_preempt, |world, pod| world.preempt(pod, victims));
+            }
             Step::Bind { pod, node } => {
                 self.with(pod, is_unbound, |world, pod| world.bind(pod, world.node(node)));
             }
@@ -345,18 +351,18 @@ impl World {
     pub(crate) fn compare_claims(&mut self) {
         let expected: Vec<_> = self.oracle.claims.keys().cloned().collect();
         for uid in expected {
-            let is_there = self.ledger.claim(&uid).is_some_and(|(_, claim)| !claim.is_held());
+            let is_there = self.ledger.claim(&uid).is_some_and(|(_, claim)| !claim.is_advice());
             if !is_there {
                 self.oracle.ended(&uid, self.cluster.now);
             }
         }
-        for (node, claim) in self.ledger.claims().filter(|(_, claim)| !claim.is_held()) {
+        for (node, claim) in self.ledger.claims().filter(|(_, claim)| !claim.is_advice()) {
             let uid = &claim.pod.uid;
             let Some(expected) = self.oracle.claims.get(uid) else {
                 panic!("{claim:?} has no reason")
             };
             let state = match claim.state {
-                ClaimState::Held { .. } => continue,
+                ClaimState::Held { .. } | ClaimState::Nominated => continue,
                 ClaimState::Binding { .. } => State::Binding,
                 ClaimState::Bound { since } => State::Bound { since },
                 ClaimState::Leaving { not_before } => State::Leaving { not_before },
@@ -369,6 +375,10 @@ impl World {
 
 fn exists(cluster: &Cluster, pod: usize) -> bool {
     cluster.pods[pod].exists
+}
+
+fn may_preempt(cluster: &Cluster, pod: usize) -> bool {
+    is_unbound(cluster, pod) && cluster.pods[pod].facts.priority > 0
 }
 
 pub(crate) fn is_unbound(cluster: &Cluster, pod: usize) -> bool {

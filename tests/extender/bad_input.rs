@@ -63,6 +63,26 @@ async fn a_body_that_is_no_call_is_answered_400_and_says_what_is_wrong() {
         ),
         ("/filter", "[1,2", "the body is no filter call: "),
         ("/prioritize", "{}", "the body is no prioritize call: it has no Pod"),
+        ("/preempt", "", "the body is no preempt call: EOF"),
+        ("/preempt", "{}", "the body is no preempt call: it has no Pod"),
+        ("/preempt", "{\"Pod\":{}}", "it has neither NodeNameToMetaVictims nor NodeNameToVictims"),
+        ("/preempt", "{\"Pod\":{},\"NodeNameToMetaVictims\":[]}", "expected a map"),
+        ("/preempt", "{\"Pod\":{},\"NodeNameToMetaVictims\":{\"n0\":null}}", "invalid type: null"),
+        (
+            "/preempt",
+            "{\"Pod\":{},\"NodeNameToMetaVictims\":{\"n0\":{\"Pods\":[{}]}}}",
+            "missing field `UID`",
+        ),
+        (
+            "/preempt",
+            "{\"Pod\":{},\"NodeNameToMetaVictims\":{\"n0\":{\"Pods\":[{\"UID\":\"\"}]}}}",
+            "a victim on node n0 has no UID",
+        ),
+        (
+            "/preempt",
+            "{\"Pod\":{},\"NodeNameToVictims\":{\"n0\":{\"Pods\":[{\"metadata\":{}}]}}}",
+            "a victim on node n0 has no UID",
+        ),
         ("/bind", "", "the body is no bind call: EOF"),
         ("/bind", "{\"PodName\":\"p\"}", "missing field"),
         ("/explain", "{", "the body is no Pod: EOF"),
@@ -90,9 +110,13 @@ async fn an_oversized_body_is_answered_413() {
     let settings = GateSettings { max_body_bytes: 1000, ..GateSettings::default() };
     let site = Site::under(settings, &[node("n0").gpus(1)]);
     let before = site.state();
-    for (path, limit) in
-        [("/filter", 1000), ("/prioritize", 1000), ("/explain", 1000), ("/bind", 65536)]
-    {
+    for (path, limit) in [
+        ("/filter", 1000),
+        ("/prioritize", 1000),
+        ("/preempt", 1000),
+        ("/explain", 1000),
+        ("/bind", 65536),
+    ] {
         let reply = site.post(path, vec![b' '; limit + 1]).await;
         assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(reply.problem().contains(&format!("({limit} bytes)")), "{}", reply.problem());

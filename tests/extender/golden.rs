@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::site::{Site, asking};
+use crate::site::{Site, asking, bound};
 use crate::support::node;
 
 /// Compares with the file, or writes it.
@@ -66,9 +66,40 @@ async fn bind_answers_in_gos_words() {
     check("bind-error.json", &reply.text);
 }
 
+/// As [`site`], with the victims of the calls, which differ in their start alone.
+fn crowded() -> Site {
+    let site = Site::with(&[node("n0").gpus(1), node("n1").gpus(1)]);
+    let victims = [("n0", "a", "2026-11-24T03:00:02Z"), ("n1", "b", "2026-11-24T03:30:02Z")];
+    for (node, digit, started) in victims {
+        let mut pod = bound(asking(&format!("low-{}", &node[1..]), "16Gi"), node);
+        pod["metadata"]["uid"] = format!("5b1d7f60-0000-4000-8000-00000000000{digit}").into();
+        pod["spec"]["priority"] = 10.into();
+        pod["status"]["startTime"] = started.into();
+        site.add(&pod);
+    }
+    site
+}
+
+#[tokio::test]
+async fn preempt_answers_in_gos_words_in_both_modes() {
+    for call in ["preempt-call.json", "preempt-full-call.json"] {
+        let site = crowded();
+        let reply = site.post("/preempt", recorded(call)).await;
+        check("preempt-answer.json", &reply.text);
+        let reply = site.post("/preempt", recorded(call)).await;
+        check("preempt-nobody.json", &reply.text);
+    }
+}
+
 #[test]
 fn the_recorded_calls_are_json() {
-    for name in ["filter-call.json", "filter-full-call.json", "bind-call.json"] {
+    for name in [
+        "filter-call.json",
+        "filter-full-call.json",
+        "bind-call.json",
+        "preempt-call.json",
+        "preempt-full-call.json",
+    ] {
         serde_json::from_str::<Value>(&recorded(name)).unwrap();
     }
 }

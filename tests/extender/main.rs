@@ -13,6 +13,7 @@ mod golden;
 mod line;
 mod ops;
 mod others;
+mod preempt;
 mod prioritize;
 mod script;
 mod site;

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use filmgate::cluster::pod::facts;
 use filmgate::extender::GateSettings;
 use filmgate::extender::writer::BindOutcome;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{Site, asking, order};
 use crate::support::node;
@@ -34,6 +34,9 @@ async fn a_standby_answers_every_verb_with_an_error_and_keeps_its_ledger() {
     assert_eq!(error_of_filter(&site).await, NOT_LEADING);
     assert_eq!(site.scores(&asking("p", "12Gi"), &["n0"]).await, [("n0".to_owned(), 0)]);
     assert_eq!(site.bind("p", "n0").await, NOT_LEADING);
+    let call = json!({"Pod": asking("p", "12Gi"), "NodeNameToMetaVictims": {}});
+    let reply = site.post("/preempt", call.to_string()).await;
+    assert_eq!((reply.status, &*reply.problem()), (StatusCode::SERVICE_UNAVAILABLE, NOT_LEADING));
     assert_eq!(site.state(), before);
     assert!(site.script.sent().is_empty());
     let series = "filmgate_request_duration_seconds_count{outcome=\"not_leading\",verb=\"bind\"}";

@@ -192,6 +192,9 @@ pub(crate) fn pod(name: &str) -> Pod {
             has_ended: false,
             priority: 0,
             created_at: 0,
+            started_at: None,
+            is_deleting: false,
+            nominated: None,
             resource_version: "1".into(),
         },
     }
@@ -268,6 +271,23 @@ impl Pod {
 
     pub(crate) fn created_at(mut self, seconds: i64) -> Self {
         self.facts.created_at = seconds;
+        self
+    }
+
+    pub(crate) fn started_at(mut self, seconds: i64) -> Self {
+        self.facts.started_at = Some(seconds);
+        self
+    }
+
+    /// It has a deletion timestamp.
+    pub(crate) fn deleting(mut self) -> Self {
+        self.facts.is_deleting = true;
+        self
+    }
+
+    /// `status.nominatedNodeName`.
+    pub(crate) fn nominated(mut self, node: &str) -> Self {
+        self.facts.nominated = Some(node.into());
         self
     }
 

@@ -23,14 +23,15 @@ pub struct Extender {
 }
 
 impl Extender {
-    /// An extender as filmgate's users set it up: it filters, prioritizes and
-    /// binds, by node names.
+    /// An extender as filmgate's users set it up: it filters, prioritizes,
+    /// preempts and binds, by node names.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             verbs: vec![
                 ("filterVerb", "filter"),
                 ("prioritizeVerb", "prioritize"),
+                ("preemptVerb", "preempt"),
                 ("bindVerb", "bind"),
             ],
             weight: 160,

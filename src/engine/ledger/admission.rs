@@ -75,14 +75,20 @@ impl Ledger {
         until: Time,
         now: Time,
     ) -> bool {
-        let is_firm = self.claim(&pod.uid).is_some_and(|(_, claim)| !claim.is_held());
+        let is_firm = self.claim(&pod.uid).is_some_and(|(_, claim)| !claim.is_advice());
         let Some(index) = self.node_index(node) else { return false };
         if is_firm || !self.policy.holds || self.deleted.known.contains(&pod.uid) {
             return false;
         }
-        let Ok(placement) = self.nodes[index].place(Some(&pod.uid), ask, &self.policy, now) else {
+        let eyes = self.eyes_of(&pod.uid);
+        let Ok(placement) = self.nodes[index].place(eyes, ask, &self.policy, now) else {
             return false;
         };
+        if self.is_nominated(&pod.uid) {
+            // Its place is kept already, and longer than by a hold. It may go elsewhere, and then
+            // goes without: a pod has one claim.
+            return self.claim_at.get(&pod.uid) == Some(&index);
+        }
         self.remove_claim(&pod.uid, now);
         let state = ClaimState::Held { until };
         self.insert_claim(index, claim(pod, ask, &placement, state), now);
@@ -105,7 +111,7 @@ impl Ledger {
     pub fn admit(&mut self, pod: &PodUid, node: &str, now: Time) -> Result<Admission, AdmitError> {
         let (facts, ask) = self.admissible(pod)?;
         let index = self.node_index(node).ok_or(AdmitError::Refused(Reason::UnknownNode))?;
-        let placed = self.nodes[index].place(Some(pod), &ask, &self.policy, now);
+        let placed = self.nodes[index].place(self.eyes_of(pod), &ask, &self.policy, now);
         let placement = placed.map_err(AdmitError::Refused)?;
         Ok(self.start_binding(&facts, &ask, index, &placement, now))
     }
@@ -137,7 +143,9 @@ impl Ledger {
         let ask = facts.ask.clone()?;
         match self.claim(pod) {
             Some((_, Claim { state: ClaimState::Binding { .. }, .. })) => Err(AdmitError::InFlight),
-            Some((node, claim)) if !claim.is_held() => Err(AdmitError::AlreadyBound(node.clone())),
+            Some((node, claim)) if !claim.is_advice() => {
+                Err(AdmitError::AlreadyBound(node.clone()))
+            }
             _ => match &facts.node {
                 Some(node) => Err(AdmitError::AlreadyBound(node.clone())),
                 None if facts.has_ended => Err(AdmitError::UnknownPod),
@@ -154,15 +162,18 @@ impl Ledger {
         placement: &Placement,
         now: Time,
     ) -> Admission {
+        let mut claim = claim(&facts.id, ask, placement, ClaimState::Binding { in_doubt: false });
+        if !placement.charged.is_empty() {
+            claim.landing = Landing::Awaited;
+        }
         let hold = match self.remove_claim(&facts.id.uid, now) {
-            Some((held_on, _)) if held_on == index => HoldOutcome::Used,
+            Some((held_on, held)) if held_on == index => {
+                claim.nomination = held.nomination;
+                HoldOutcome::Used
+            }
             Some(_) => HoldOutcome::Moved,
             None => HoldOutcome::Missing,
         };
-        let state = ClaimState::Binding { in_doubt: false };
-        let landing =
-            if placement.charged.is_empty() { Landing::Unwatched } else { Landing::Awaited };
-        let claim = Claim { landing, ..claim(&facts.id, ask, placement, state) };
         self.insert_claim(index, claim, now);
         self.waiting.remove(&facts.id.uid);
         Admission {
@@ -180,14 +191,25 @@ impl Ledger {
             && matches!(claim.state, ClaimState::Binding { .. })
         {
             claim.state = ClaimState::Bound { since: now };
+            claim.nomination = None;
             self.refresh(index, now);
         }
     }
 
-    /// The API server says that the Binding did not and will not take place.
+    /// The API server says that the Binding did not and will not take place. A place that others
+    /// were asked to leave is kept.
     pub fn not_bound(&mut self, pod: &PodUid, now: Time) {
-        if self.is_binding(pod) {
-            self.remove_claim(pod, now);
+        if !self.is_binding(pod) {
+            return;
+        }
+        let may_run = |facts: &PodFacts| facts.node.is_none() && !facts.has_ended;
+        let may_run = self.pods.get(pod).is_some_and(may_run);
+        match self.claim_mut(pod) {
+            Some((index, claim)) if may_run && claim.nomination.is_some() => {
+                claim.state = ClaimState::Nominated;
+                self.refresh(index, now);
+            }
+            _ => drop(self.remove_claim(pod, now)),
         }
     }
 
@@ -201,7 +223,7 @@ impl Ledger {
     }
 }
 
-fn claim(pod: &PodRef, ask: &GpuAsk, placement: &Placement, state: ClaimState) -> Claim {
+pub(super) fn claim(pod: &PodRef, ask: &GpuAsk, placement: &Placement, state: ClaimState) -> Claim {
     Claim {
         pod: pod.clone(),
         state,
@@ -211,6 +233,7 @@ fn claim(pod: &PodRef, ask: &GpuAsk, placement: &Placement, state: ClaimState) -
         is_book_current: false,
         landing: Landing::Unwatched,
         grown: Vec::new(),
+        nomination: None,
     }
 }
 

@@ -106,7 +106,7 @@ impl Ledger {
         self.waiting.remove(pod);
         let known = self.pods.remove(pod);
         match self.claim_mut(pod).map(|(_, claim)| claim.state) {
-            Some(ClaimState::Held { .. }) => self.drop_advice(pod, now),
+            Some(ClaimState::Held { .. } | ClaimState::Nominated) => self.drop_advice(pod, now),
             // Its last state had no node and there is no pod any more: no Binding can commit.
             Some(ClaimState::Binding { .. }) if was_seen => {
                 self.remove_claim(pod, now);
@@ -216,17 +216,17 @@ impl Ledger {
         self.nodes.iter().filter(|node| node.reading.is_none() && node.is_disputed).count()
     }
 
-    /// Time passed: holds end, and charges where memory is not attributable.
+    /// Time passed: holds and nominations end, and charges where memory is not attributable.
     pub fn tick(&mut self, now: Time) {
         for index in Vec::from_iter(self.restless.iter().copied()) {
-            let node = &mut self.nodes[index];
-            let over = node.expire_holds(now);
-            self.expired_holds += over.len() as u64;
-            for uid in &over {
-                self.claim_at.remove(uid);
+            let moved = self.follow_nominations(index, now);
+            let over = self.nodes[index].expire_advice(now);
+            self.expired_holds += over.iter().filter(|claim| claim.is_held()).count() as u64;
+            for claim in &over {
+                self.claim_at.remove(&claim.pod.uid);
             }
             let left = self.end_unattributed(index, now) | self.end_unread(index, now);
-            if left || !over.is_empty() {
+            if left || moved || !over.is_empty() {
                 self.refresh(index, now);
             }
         }
@@ -265,6 +265,7 @@ impl Ledger {
             is_book_current: false,
             landing,
             grown: Vec::new(),
+            nomination: None,
         };
         if let Some((at, known)) = self.claim_mut(uid)
             && known.was_bound()
@@ -303,7 +304,7 @@ impl Ledger {
     /// Ends a hold; anything firmer stays.
     fn drop_advice(&mut self, uid: &PodUid, now: Time) {
         self.waiting.remove(uid);
-        if self.claim_mut(uid).is_some_and(|(_, claim)| claim.is_held()) {
+        if self.claim_mut(uid).is_some_and(|(_, claim)| claim.is_advice()) {
             self.remove_claim(uid, now);
         }
     }
@@ -343,7 +344,7 @@ impl Ledger {
     fn end_with_node(&mut self, index: NodeIndex) {
         self.end_leaving(index, |_| true);
         let node = &mut self.nodes[index];
-        for claim in node.claims.extract_if(.., |claim| claim.is_held()) {
+        for claim in node.claims.extract_if(.., |claim| claim.is_advice()) {
             self.claim_at.remove(&claim.pod.uid);
         }
     }

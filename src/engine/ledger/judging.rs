@@ -1,6 +1,7 @@
 //! What filter and prioritize ask: thousands of nodes in a row, for one pod.
 
 use super::{Ledger, NodeIndex};
+use crate::engine::accounting::Asker as Eyes;
 use crate::engine::digest::UsualAsk;
 use crate::engine::request::GpuAsk;
 use crate::engine::{PodUid, Reason, Time};
@@ -17,7 +18,7 @@ pub struct Refusals {
 /// A pod that is about to be judged at many nodes.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
-    pod: &'a PodUid,
+    eyes: Eyes<'a>,
     ask: &'a GpuAsk,
     usual: Option<UsualAsk>,
     /// The node that it has a claim on.
@@ -69,7 +70,7 @@ impl Ledger {
 
     fn asker<'a>(&self, pod: &'a PodUid, ask: &'a GpuAsk, now: Time) -> Asker<'a> {
         let usual = UsualAsk::of(ask, &self.resources);
-        Asker { pod, ask, usual, own: self.claim_at.get(pod).copied(), now }
+        Asker { eyes: self.eyes_of(pod), ask, usual, own: self.claim_at.get(pod).copied(), now }
     }
 
     fn fits_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<(), Reason> {
@@ -99,8 +100,7 @@ impl Ledger {
     }
 
     fn score_by_placement(&self, index: NodeIndex, asker: Asker<'_>) -> Result<f64, Reason> {
-        let except = (asker.own == Some(index)).then_some(asker.pod);
-        let placed = self.nodes()[index].place(except, asker.ask, self.policy(), asker.now);
+        let placed = self.nodes()[index].place(asker.eyes, asker.ask, self.policy(), asker.now);
         placed.map(|placement| placement.score)
     }
 }

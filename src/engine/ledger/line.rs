@@ -36,8 +36,9 @@ impl Ledger {
         now: Time,
     ) {
         self.release_hold(pod, now);
-        let has_claim = self.claim_at.contains_key(pod);
-        let may_wait = |facts: &&PodFacts| facts.node.is_none() && !facts.has_ended && !has_claim;
+        // For a nominated pod its victims' memory is what it waits for.
+        let is_firm = self.claim(pod).is_some_and(|(_, claim)| !claim.is_advice());
+        let may_wait = |facts: &&PodFacts| facts.node.is_none() && !facts.has_ended && !is_firm;
         let Some(facts) = self.pods.get(pod).filter(may_wait) else { return };
         let mut nodes = NodeSet::default();
         let mut lookups = self.directory.lookups();
@@ -76,7 +77,7 @@ impl Ledger {
             let fits = |index: &usize| {
                 one.offered.contains(*index, &self.nodes[*index].name)
                     && self.nodes[*index]
-                        .place(Some(&one.pod.uid), &one.ask, &self.policy, now)
+                        .place(self.eyes_of(&one.pod.uid), &one.ask, &self.policy, now)
                         .is_ok()
             };
             let Some(index) = freed.iter().copied().find(fits) else { continue };

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Policy, StalePolicy};
-use crate::engine::accounting::{self, GpuState, NodeView};
+use crate::engine::accounting::{self, Asker, GpuState, NodeView};
 use crate::engine::claim::{Claim, ClaimState};
 use crate::engine::placement::{self, Placement, Terrain};
 use crate::engine::reading::ImpossibleReading;
 use crate::engine::request::GpuAsk;
-use crate::engine::{AgentRun, NodeName, NodeUid, PodUid, Reading, Reason, Time, score};
+use crate::engine::{AgentRun, NodeName, NodeUid, Reading, Reason, Time, score};
 
 /// A node.
 #[derive(Debug)]
@@ -118,19 +118,19 @@ impl Node {
         self.view.valid_until.is_none_or(|until| now < until)
     }
 
-    /// The view of a pod that has its own claim left out. The kept view serves unless the pod has
-    /// a claim here or a hold in it has ended.
+    /// The asker's view. The kept one, which is anyone's, serves unless a claim here does not
+    /// count for the asker, or a hold has ended.
     pub(in crate::engine) fn view_for(
         &self,
-        pod: Option<&PodUid>,
+        asker: Asker<'_>,
         policy: &Policy,
         now: Time,
     ) -> Cow<'_, NodeView> {
-        let has_claim =
-            pod.is_some_and(|pod| self.claims.iter().any(|claim| claim.pod.uid == *pod));
+        let is_special =
+            !asker.gone.is_empty() || self.claims.iter().any(|claim| asker.overlooks(claim));
         match &self.reading {
-            Some(reading) if has_claim || !self.is_view_current(now) => {
-                Cow::Owned(accounting::view(reading, &self.claims, policy, now, pod))
+            Some(reading) if is_special || !self.is_view_current(now) => {
+                Cow::Owned(accounting::view(reading, &self.claims, policy, now, asker))
             }
             _ => Cow::Borrowed(&self.view),
         }
@@ -145,13 +145,13 @@ impl Node {
     /// Where the pod would go here.
     pub(in crate::engine) fn place(
         &self,
-        pod: Option<&PodUid>,
+        asker: Asker<'_>,
         ask: &GpuAsk,
         policy: &Policy,
         now: Time,
     ) -> Result<Placement, Reason> {
         self.check_usable(policy, now)?;
-        placement::place(&self.view_for(pod, policy, now), ask, self.terrain(policy, now))
+        placement::place(&self.view_for(asker, policy, now), ask, self.terrain(policy, now))
     }
 
     /// Whether the reading is newer than all that came before. Within a run its number tells; of
@@ -234,27 +234,22 @@ impl Node {
             |claim: &Claim| self.reading.as_ref().is_some_and(|reading| claim.is_placing(reading));
         let is_restless = |claim: &Claim| match claim.state {
             ClaimState::Held { .. } | ClaimState::Leaving { .. } => true,
+            ClaimState::Nominated => true,
             ClaimState::Bound { .. } => is_placing(claim),
             ClaimState::Binding { .. } => false,
         };
         self.is_disputed || self.claims.iter().any(is_restless)
     }
 
-    /// Ends holds that are over; the number of those.
-    pub(super) fn expire_holds(&mut self, now: Time) -> Vec<PodUid> {
-        let is_over =
-            |claim: &Claim| matches!(claim.state, ClaimState::Held { until } if until <= now);
-        let over =
-            self.claims.iter().filter(|claim| is_over(claim)).map(|claim| claim.pod.uid.clone());
-        let over: Vec<_> = over.collect();
-        self.claims.retain(|claim| !is_over(claim));
-        over
+    /// Ends advice that is over, and hands it out.
+    pub(super) fn expire_advice(&mut self, now: Time) -> Vec<Claim> {
+        self.claims.extract_if(.., |claim| claim.is_over(now)).collect()
     }
 
     /// Computes the view again; whether a newcomer may find more than before.
     pub(super) fn refresh(&mut self, policy: &Policy, now: Time) -> bool {
         let Some(reading) = &self.reading else { return false };
-        let view = accounting::view(reading, &self.claims, policy, now, None);
+        let view = accounting::view(reading, &self.claims, policy, now, Asker::anyone());
         let before = std::mem::replace(&mut self.view, view);
         is_roomier(&self.view, &before)
     }
@@ -273,7 +268,9 @@ fn is_roomier(now: &NodeView, before: &NodeView) -> bool {
 
 /// Whether some pod that the GPU would have refused before may fit it now.
 fn may_take_more(now: &GpuState, before: &GpuState) -> bool {
+    // What victims give back counts as nominated at once, and is room for the pod that waits for it.
     now.open_bytes() > before.open_bytes()
+        || now.nominated > before.nominated
         || now.tenants < before.tenants
         || now.foreign < before.foreign
         || now.assigned != before.assigned

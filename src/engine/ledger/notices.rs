@@ -129,7 +129,7 @@ impl Ledger {
 
     /// The claim for which a Binding was sent.
     fn sent(&self, uid: &PodUid) -> Option<(&NodeName, &Claim)> {
-        self.claim(uid).filter(|(_, claim)| !claim.is_held())
+        self.claim(uid).filter(|(_, claim)| !claim.is_advice())
     }
 }
 

@@ -160,9 +160,9 @@ fn remaining(reasons: &[Option<Reason>], names: &[&str]) -> Remaining {
 }
 
 /// Nothing can be said of a pod that is bound or may be any moment.
-fn check_undecided(ledger: &Ledger, uid: &PodUid) -> Result<(), GateError> {
+pub(super) fn check_undecided(ledger: &Ledger, uid: &PodUid) -> Result<(), GateError> {
     match ledger.claim(uid) {
-        Some((node, claim)) if !claim.is_held() => Err(if ledger.is_binding(uid) {
+        Some((node, claim)) if !claim.is_advice() => Err(if ledger.is_binding(uid) {
             GateError::InFlight
         } else {
             GateError::AlreadyBound(node.clone())

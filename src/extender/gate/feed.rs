@@ -28,6 +28,7 @@ impl Gate {
             if let Some(early) = self.early.lock().take(&uid) {
                 let offered = early.offered.iter().map(NodeName::as_str);
                 ledger.wait(&uid, &early.ask, offered, now);
+                ledger.reconsider_nominations();
             }
         });
     }

@@ -11,7 +11,7 @@ use crate::extender::writer::SideWrites;
 /// Figures of one GPU, copied under the lock and written as text after it.
 struct GpuFigures {
     labels: GpuLabels,
-    bytes: [Bytes; 4],
+    bytes: [Bytes; 5],
 }
 
 struct GpuLabels {
@@ -19,12 +19,16 @@ struct GpuLabels {
     gpu: GpuState,
 }
 
-const GPU_GAUGES: [(&str, &str); 4] = [
+const GPU_GAUGES: [(&str, &str); 5] = [
     (
         "filmgate_gpu_charged_bytes",
         "Held against pods that are bound or being bound, and measured of others.",
     ),
     ("filmgate_gpu_held_bytes", "Held for pods on their way."),
+    (
+        "filmgate_gpu_nominated_bytes",
+        "Kept for pods for which others were asked to leave, beyond what those still hold.",
+    ),
     ("filmgate_gpu_free_bytes", "What a newcomer may have."),
     (
         "filmgate_overdrawn_bytes",
@@ -39,6 +43,7 @@ struct Figures {
     over_charges: Vec<PodFigure>,
     side_writes: Option<SideWrites>,
     holds: usize,
+    nominations: usize,
     waiting: usize,
     in_doubt: usize,
     expired_holds: u64,
@@ -61,7 +66,13 @@ impl Gate {
             let headroom = ledger.policy().headroom;
             let mut gpus = Vec::new();
             ledger.for_each_gpu(|node, gpu| {
-                let bytes = [gpu.charged, gpu.held, gpu.open_bytes(), gpu.overdrawn(headroom)];
+                let bytes = [
+                    gpu.charged,
+                    gpu.held,
+                    gpu.nominated,
+                    gpu.open_bytes(),
+                    gpu.overdrawn(headroom),
+                ];
                 let labels = GpuLabels { node: node.clone(), gpu: gpu.clone() };
                 gpus.push(GpuFigures { labels, bytes });
             });
@@ -76,6 +87,7 @@ impl Gate {
                 side_writes: self.writer.side_writes(),
                 ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
                 holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
+                nominations: ledger.nominations(),
                 waiting: ledger.waiting().count(),
                 in_doubt: ledger.in_doubt().count(),
                 expired_holds: ledger.expired_holds(),
@@ -103,6 +115,8 @@ impl Figures {
         self.write_pods(to);
         self.write_side_writes(to);
         single(to, "filmgate_holds", "Holds open now.", "gauge", self.holds as u64);
+        let help = "Places kept for pods for which others were asked to leave.";
+        single(to, "filmgate_nominated_claims", help, "gauge", self.nominations as u64);
         let help = "Holds that ended unused.";
         single(to, "filmgate_holds_expired_total", help, "counter", self.expired_holds);
         let help = "Pods that wait for VRAM.";

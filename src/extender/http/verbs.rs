@@ -1,4 +1,4 @@
-//! kube-scheduler's three calls.
+//! kube-scheduler's four calls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 use super::{App, body, json, problem, written};
 use crate::engine::request::BadRequest;
 use crate::engine::{NodeName, PodRef, PodUid, Reason};
-use crate::extender::gate::{BindOrder, Filtered, GateError, Incoming};
+use crate::extender::gate::{BindOrder, Filtered, GateError, Incoming, Preempted};
 use crate::extender::wire::{
-    BindingArgs, BindingResult, ExtenderArgs, FilterResult, Offer, host_priorities,
+    BindingArgs, BindingResult, ExtenderArgs, FilterResult, Offer, PreemptionArgs,
+    PreemptionResult, host_priorities,
 };
 
 /// A bind's body is short; who takes longer to send it is gone.
@@ -34,6 +35,10 @@ pub(super) async fn filter(State(app): State<App>, request: Request) -> Response
 
 pub(super) async fn prioritize(State(app): State<App>, request: Request) -> Response {
     decide(app, request, "prioritize", answer_prioritize).await
+}
+
+pub(super) async fn preempt(State(app): State<App>, request: Request) -> Response {
+    decide(app, request, "preempt", answer_preempt).await
 }
 
 /// An answer and the word by which it is counted.
@@ -103,11 +108,16 @@ struct Call<'a> {
 fn read_call<'a>(app: &App, body: &'a [u8]) -> Result<Call<'a>, NotACall> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     let args: ExtenderArgs<'a> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let pod = args.pod.map(RawValue::get).filter(|pod| *pod != "null").ok_or("it has no Pod")?;
-    let pod = app.pods.read(pod).map_err(|error| format!("Pod: {error}"))?;
+    let pod = read_pod(app, args.pod)?;
     let offer =
         ExtenderArgs::offer(args.nodes, args.node_names).map_err(|error| error.to_string())?;
-    Ok(Call { pod: app.gate.incoming(&pod), offer })
+    Ok(Call { pod, offer })
+}
+
+fn read_pod(app: &App, pod: Option<&RawValue>) -> Result<Incoming, NotACall> {
+    let pod = pod.map(RawValue::get).filter(|pod| *pod != "null").ok_or("it has no Pod")?;
+    let pod = app.pods.read(pod).map_err(|error| format!("Pod: {error}"))?;
+    Ok(app.gate.incoming(&pod))
 }
 
 fn answer_filter(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
@@ -203,6 +213,22 @@ fn answer_prioritize(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
         Err(error) => (vec![0; names.len()], GateError::reason(&error)),
     };
     Ok((written(StatusCode::OK, host_priorities(call.offer.names(), &scores)), outcome))
+}
+
+fn answer_preempt(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
+    let args: PreemptionArgs = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let pod = read_pod(app, args.pod)?;
+    let candidates = args.candidates().map_err(|error| error.to_string())?;
+    let (result, outcome) = match app.gate.preempt(&pod, &candidates) {
+        Ok(Preempted::AsAsked) => (PreemptionResult::of(&candidates), "ok"),
+        Ok(Preempted::One(at)) => (PreemptionResult::of([&candidates[at]]), "ok"),
+        Ok(Preempted::Nobody) => (PreemptionResult::default(), "no_node"),
+        // There is no field for an error. An empty map would mean that preemption is no help.
+        Err(error) => {
+            return Ok((problem(StatusCode::SERVICE_UNAVAILABLE, &error), error.reason()));
+        }
+    };
+    Ok((json(StatusCode::OK, &result), outcome))
 }
 
 pub(super) async fn bind(State(app): State<App>, request: Request) -> Response {

@@ -1,0 +1,236 @@
+//! Preemption: who would have to leave a node, whether the pod fits then, and the place that is
+//! kept for it.
+//!
+//! kube-scheduler preempts when *device counts* are short, and knows nothing of VRAM. Of its
+//! candidates one is answered: the best by its own rules among those where the VRAM fits with the
+//! victims gone. Their charges and measurements go; foreign memory and everyone else stay. Where
+//! memory cannot be told apart by pod, what victims use counts as foreign, so nobody is evicted
+//! there unless the GPU is idle.
+//!
+//! Victims are kube-scheduler's, all of them and no others. More victims would help where its set
+//! frees devices but not enough VRAM; filmgate does not watch `PodDisruptionBudget`s and so could
+//! not tell whom it may add: it adds none.
+//!
+//! The *nominated* claim is advice, like a hold: [`Ledger::admit`] alone decides. It lives until
+//! the preemptor is bound or deleted, or for a while after the last victim is gone. Where none of
+//! them has even begun to leave in that time, kube-scheduler did not follow, and it ends too.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::admission::claim;
+use super::{Ledger, NodeIndex};
+use crate::engine::accounting::Asker;
+use crate::engine::claim::{Claim, ClaimState, Nomination};
+use crate::engine::placement::Placement;
+use crate::engine::{GpuAsk, NodeName, PodFacts, PodUid, Time};
+
+/// A node that kube-scheduler would clear for a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The node.
+    pub node: NodeName,
+    /// Who would have to leave it.
+    pub victims: Vec<Victim>,
+    /// How many of those a `PodDisruptionBudget` protects.
+    pub pdb_violations: i64,
+}
+
+/// A pod that would have to leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    /// The pod.
+    pub uid: PodUid,
+    /// Its priority, where the call says it; else the ledger's word counts.
+    pub priority: Option<i32>,
+    /// Its start, seconds since 1970, where the call says it; else the ledger's word counts.
+    pub started_at: Option<i64>,
+}
+
+/// Where the pod would fit with the victims gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// Position of the candidate.
+    pub candidate: usize,
+    /// Where on its GPUs.
+    pub placement: Placement,
+}
+
+/// kube-scheduler's order of candidates (`pickOneNodeForPreemption`): fewest violations, lowest
+/// highest priority, smallest sum of priorities, fewest victims, latest start of the earliest among
+/// those of the highest priority. The smallest is best.
+type Rank = (i64, i32, i64, usize, Reverse<i64>);
+
+impl Ledger {
+    /// Whether a place is kept for the pod, for which others were asked to leave.
+    #[must_use]
+    pub fn is_nominated(&self, pod: &PodUid) -> bool {
+        self.claim(pod).is_some_and(|(_, claim)| claim.nominated().is_some())
+    }
+
+    /// Places kept for pods for which others were asked to leave.
+    #[must_use]
+    pub fn nominations(&self) -> usize {
+        self.claims().filter(|(_, claim)| claim.nominated().is_some()).count()
+    }
+
+    /// What if the victims were gone? The best candidate where the pod fits then; `None` where it
+    /// fits nowhere, or where victims were asked to leave for it already: one set is enough.
+    #[must_use]
+    pub fn choose_candidate(
+        &self,
+        pod: &PodFacts,
+        ask: &GpuAsk,
+        candidates: &[Candidate],
+        now: Time,
+    ) -> Option<Choice> {
+        if self.is_nominated(&pod.id.uid) {
+            return None;
+        }
+        let usable = candidates.iter().enumerate();
+        let usable = usable.filter(|(_, candidate)| self.may_clear(pod, candidate));
+        let mut ranked: Vec<_> = usable
+            .map(|(at, candidate)| (self.rank(pod, candidate), &candidate.node, at))
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().find_map(|(_, _, at)| {
+            let placement = self.place_without(pod, ask, &candidates[at], now)?;
+            Some(Choice { candidate: at, placement })
+        })
+    }
+
+    /// Keeps the place that the victims will leave, in the stead of any hold. Nothing happens, and
+    /// nobody must be evicted, where the pod does not fit there (any more), is past being held, or
+    /// has a place already.
+    pub fn nominate(
+        &mut self,
+        pod: &PodFacts,
+        ask: &GpuAsk,
+        candidate: &Candidate,
+        now: Time,
+    ) -> bool {
+        let uid = &pod.id.uid;
+        let is_past = self.claim(uid).is_some_and(|(_, claim)| !claim.is_held())
+            || self.pods.get(uid).is_some_and(|known| known.node.is_some() || known.has_ended)
+            || self.deleted.known.contains(uid);
+        let Some(index) = self.node_index(candidate.node.as_str()) else { return false };
+        if is_past || !self.may_clear(pod, candidate) {
+            return false;
+        }
+        let Some(placement) = self.place_without(pod, ask, candidate, now) else { return false };
+        self.remove_claim(uid, now);
+        let mut claim = claim(&pod.id, ask, &placement, ClaimState::Nominated);
+        let victims = candidate.victims.iter().map(|victim| victim.uid.clone()).collect();
+        let nomination = Nomination { priority: pod.priority, victims, since: now, until: None };
+        claim.nomination = Some(Box::new(nomination));
+        self.insert_claim(index, claim, now);
+        true
+    }
+
+    /// A pod was judged before its priority was known, so that it did not pass around nominations
+    /// that it may pass around: those nodes are looked at again.
+    pub fn reconsider_nominations(&mut self) {
+        let is_kept = |index: &&NodeIndex| {
+            self.nodes[**index].claims.iter().any(|claim| claim.nominated().is_some())
+        };
+        self.freed.extend(self.restless.iter().filter(is_kept));
+    }
+
+    /// There is someone to evict; each has a lower priority, and none is known to be elsewhere.
+    fn may_clear(&self, pod: &PodFacts, candidate: &Candidate) -> bool {
+        let may_go = |victim: &Victim| {
+            let known = self.pods.get(&victim.uid);
+            let place = self.claim(&victim.uid).filter(|(_, claim)| claim.was_bound());
+            let place = known.and_then(|known| known.node.as_ref()).or(place.map(|(at, _)| at));
+            let is_here = known.is_none() || place == Some(&candidate.node);
+            let priority = victim.priority.or(known.map(|known| known.priority));
+            is_here && priority.is_none_or(|priority| priority < pod.priority)
+        };
+        !candidate.victims.is_empty() && candidate.victims.iter().all(may_go)
+    }
+
+    fn place_without(
+        &self,
+        pod: &PodFacts,
+        ask: &GpuAsk,
+        candidate: &Candidate,
+        now: Time,
+    ) -> Option<Placement> {
+        let node = self.node(candidate.node.as_str())?;
+        let gone: Vec<_> = candidate.victims.iter().map(|victim| victim.uid.clone()).collect();
+        let asker = Asker { pod: Some(&pod.id.uid), priority: pod.priority, gone: &gone };
+        node.place(asker, ask, &self.policy, now).ok()
+    }
+
+    fn rank(&self, pod: &PodFacts, candidate: &Candidate) -> Rank {
+        let victims: Vec<(i32, i64)> =
+            candidate.victims.iter().map(|victim| self.standing(pod, victim)).collect();
+        let highest = victims.iter().map(|(priority, _)| *priority).max().unwrap_or(i32::MIN);
+        // As kube-scheduler does, so that few pods of negative priority count less than many.
+        let above_zero = |priority: i32| i64::from(priority) + i64::from(i32::MAX) + 1;
+        let sum = victims.iter().map(|(priority, _)| above_zero(*priority)).sum();
+        let first = victims.iter().filter(|(priority, _)| *priority == highest);
+        let earliest = first.map(|(_, started_at)| *started_at).min().unwrap_or(i64::MAX);
+        (candidate.pdb_violations, highest, sum, victims.len(), Reverse(earliest))
+    }
+
+    /// Priority and start. Of a pod without a GPU a call by UIDs tells neither: the worst that
+    /// kube-scheduler could have chosen is assumed. A pod that has not started starts now.
+    fn standing(&self, pod: &PodFacts, victim: &Victim) -> (i32, i64) {
+        let known = self.pods.get(&victim.uid);
+        let priority = victim.priority.or(known.map(|known| known.priority));
+        let started_at = victim.started_at.or(known.and_then(|known| known.started_at));
+        (priority.unwrap_or(pod.priority.saturating_sub(1)), started_at.unwrap_or(i64::MAX))
+    }
+
+    /// Notes which nominations run out, and renews holds that kube-scheduler stands by; whether
+    /// anything changed.
+    pub(super) fn follow_nominations(&mut self, index: NodeIndex, now: Time) -> bool {
+        let Self { nodes, pods, policy, .. } = self;
+        let node = &mut nodes[index];
+        let mut has_changed = false;
+        for claim in &mut node.claims {
+            let known = pods.get(&claim.pod.uid);
+            let stands_by = known.and_then(|facts| facts.nominated.as_ref()) == Some(&node.name);
+            has_changed |= (stands_by && renew(claim, policy.hold_ttl, now))
+                || run_out(claim, policy.nomination_ttl, now, |uid| pods.get(uid));
+        }
+        has_changed
+    }
+}
+
+/// A hold lives on while `status.nominatedNodeName` names its node: kube-scheduler writes it before
+/// PreBind, which may wait minutes for volumes.
+fn renew(claim: &mut Claim, ttl: Duration, now: Time) -> bool {
+    match &mut claim.state {
+        ClaimState::Held { until } if *until <= now + ttl / 2 => {
+            *until = now + ttl;
+            true
+        }
+        _ => false,
+    }
+}
+
+fn run_out<'a>(
+    claim: &mut Claim,
+    ttl: Duration,
+    now: Time,
+    facts: impl Fn(&PodUid) -> Option<&'a PodFacts>,
+) -> bool {
+    if claim.state != ClaimState::Nominated {
+        return false;
+    }
+    let Some(nomination) = claim.nomination.as_mut().filter(|one| one.until.is_none()) else {
+        return false;
+    };
+    let there = nomination.victims.iter().filter_map(facts).filter(|facts| !facts.has_ended);
+    let there: Vec<_> = there.collect();
+    let has_begun = there.len() < nomination.victims.len();
+    if there.is_empty() {
+        nomination.until = Some(now + ttl);
+    } else if !has_begun && !there.iter().any(|facts| facts.is_deleting) {
+        let gave_up = nomination.since + ttl <= now;
+        nomination.until = gave_up.then_some(now);
+    }
+    nomination.until.is_some()
+}

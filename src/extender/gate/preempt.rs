@@ -1,0 +1,58 @@
+//! Preempt.
+
+use super::decide::check_undecided;
+use super::{Gate, GateError, Incoming, Mode};
+use crate::engine::{Candidate, PodFacts};
+
+/// Preempt's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preempted {
+    /// Whatever kube-scheduler chooses: filmgate has no say.
+    AsAsked,
+    /// Nobody is to be evicted.
+    Nobody,
+    /// The victims of the candidate at that position, and nobody else.
+    One(usize),
+}
+
+impl Gate {
+    /// Of kube-scheduler's candidates the best where the VRAM fits with the victims gone. Its place
+    /// is kept for the pod; until that ends the pod gets no further victims.
+    ///
+    /// # Errors
+    /// When nothing can be said now; the ledger is as before.
+    pub fn preempt(
+        &self,
+        pod: &Incoming,
+        candidates: &[Candidate],
+    ) -> Result<Preempted, GateError> {
+        self.check_call()?;
+        let (Some(facts), Mode::Enforce) = (&pod.facts, self.settings.mode) else {
+            return Ok(Preempted::AsAsked);
+        };
+        let chosen = self.choose_victims(facts, candidates)?;
+        if let Preempted::One(at) = chosen {
+            self.metrics.victims(candidates[at].victims.len());
+        }
+        Ok(chosen)
+    }
+
+    fn choose_victims(
+        &self,
+        facts: &PodFacts,
+        candidates: &[Candidate],
+    ) -> Result<Preempted, GateError> {
+        let now = self.clock.now();
+        let choice = {
+            let ledger = self.read()?;
+            check_undecided(&ledger, &facts.id.uid)?;
+            let Ok(ask) = &facts.ask else { return Ok(Preempted::Nobody) };
+            ledger.choose_candidate(facts, ask, candidates, now).map(|choice| (choice, ask))
+        };
+        let Some((choice, ask)) = choice else { return Ok(Preempted::Nobody) };
+        let at = choice.candidate;
+        // Between the two locks someone may have come: then nobody leaves for nothing.
+        let is_kept = self.tell(|ledger, now| ledger.nominate(facts, ask, &candidates[at], now));
+        Ok(if is_kept { Preempted::One(at) } else { Preempted::Nobody })
+    }
+}
