@@ -12,6 +12,8 @@ const NODES: usize = 50;
 const WATCHED: Duration = Duration::from_secs(30);
 const MOST_FILTER_CALLS: f64 = 3.0;
 const MOST_CONDITION_BYTES: usize = 1024;
+/// The memory of victims outlives them by that.
+const LINGERS: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_high_priority_pod_refused_for_vram_sleeps_and_evicts_nobody() {
@@ -124,7 +126,7 @@ async fn one_set_of_victims_is_enough_though_their_memory_lingers() {
     })
     .await;
     let other = if victim == "a" { "b" } else { "a" };
-    throughout(Duration::from_secs(15), async || {
+    throughout(LINGERS, async || {
         assert!(exists(&world, other).await, "a second victim");
         assert_eq!(world.node_now("high").await, None, "placed on memory in use");
     })
