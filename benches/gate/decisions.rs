@@ -12,9 +12,9 @@ use filmgate::extender::gate::{Gate, GateSettings};
 use filmgate::extender::http;
 use serde_json::{Value, json};
 
-use super::figures::Figures;
 use super::http::Connection;
 use super::no_op;
+use super::support::figures::Figures;
 use super::support::objects::{node, pod};
 use super::support::scripted::NoCluster;
 

@@ -9,13 +9,12 @@
 mod support;
 
 mod decisions;
-mod figures;
 mod http;
 mod no_op;
 mod processor;
 mod throughput;
 
-use figures::Figures;
+use support::figures::Figures;
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {

@@ -22,11 +22,11 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::figures::Figures;
 use super::no_op;
 use super::processor;
 use super::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
 use super::support::eventually::eventually;
+use super::support::figures::Figures;
 use super::support::kubeconfig::User;
 use super::support::kubelets::Kubelets;
 use super::support::manifests;

@@ -8,9 +8,9 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::race::{PLACES, POD_VRAM, PODS, forty_places};
-use super::replicas::{Election, Replicas, Terms};
 use super::support::eventually::eventually;
 use super::support::objects::pod;
+use super::support::replicas::{Election, Replicas, Terms};
 use super::world::{SimulatedNode, WorldOptions};
 
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -19,7 +19,6 @@ mod outage;
 mod preemption;
 mod race;
 mod release;
-mod replicas;
 mod telemetry;
 mod wide;
 mod world;

@@ -3,21 +3,18 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use filmgate::agent::simulated::{GpuSpec, SimulatedFleet};
+use filmgate::agent::simulated::SimulatedFleet;
 use filmgate::clock::Clock;
 use filmgate::engine::{Bytes, GpuUuid};
-use filmgate::readings::server::{self, Pace};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, MutexGuard, mpsc};
+use tokio::sync::{MutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,20 +24,18 @@ use super::support::kubeconfig::User;
 use super::support::kubelets::Kubelets;
 use super::support::manifests;
 use super::support::metrics::Metrics;
-use super::support::objects::{NodeBuilder, node};
 use super::support::port::ReservedPort;
 use super::support::process::Process;
 use super::support::proxy::FaultProxy;
 use super::support::scheduler::{Extender, configuration};
+pub use super::support::simulated::SimulatedNode;
+use super::support::simulated::{TURN, config_with, serve_agents};
 use super::support::verbs;
 
 mod sight;
 
 /// Anything that takes longer on a busy machine has gone wrong.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// One test at a time: see the module's head.
-pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How kube-scheduler tells the extender the nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,61 +44,6 @@ pub enum Mode {
     Names,
     /// Whole Node objects.
     Nodes,
-}
-
-/// A simulated GPU node.
-#[derive(Clone)]
-pub struct SimulatedNode {
-    name: String,
-    gpus: Vec<GpuSpec>,
-    foreign: Vec<(usize, Bytes)>,
-    is_lost: bool,
-}
-
-impl SimulatedNode {
-    /// A node with GPUs of so many GiB, each shared as 16 replicas: counts never refuse.
-    pub fn new(name: &str, gpus_gib: &[u64]) -> Self {
-        let gpus = gpus_gib.iter().map(|gib| GpuSpec::gib(*gib).replicas(16)).collect();
-        Self { name: name.to_owned(), gpus, foreign: Vec::new(), is_lost: false }
-    }
-
-    /// Each GPU is shared as so many replicas.
-    pub fn replicas(mut self, replicas: u32) -> Self {
-        self.gpus.iter_mut().for_each(|gpu| gpu.replicas = replicas);
-        self
-    }
-
-    /// So much memory of one GPU is in use by no pod.
-    pub fn foreign_gib(self, gpu: usize, gib: u64) -> Self {
-        self.foreign(gpu, Bytes::gib(gib))
-    }
-
-    /// The same in bytes.
-    pub fn foreign(mut self, gpu: usize, bytes: Bytes) -> Self {
-        self.foreign.push((gpu, bytes));
-        self
-    }
-
-    /// Its agent cannot be reached.
-    pub fn lost(mut self) -> Self {
-        self.is_lost = true;
-        self
-    }
-
-    /// As its kubelet registers it.
-    pub fn builder(&self) -> NodeBuilder {
-        node(&self.name).gpus(self.gpus.iter().map(|gpu| gpu.replicas).sum())
-    }
-
-    /// Puts it into the fleet.
-    pub fn add_to(&self, fleet: &SimulatedFleet) {
-        fleet.add_node(&self.name, self.gpus.clone());
-        let gpus = fleet.gpus(&self.name).unwrap();
-        for (gpu, bytes) in &self.foreign {
-            fleet.set_foreign(&self.name, &gpus[*gpu], *bytes).unwrap();
-        }
-        fleet.set_lost(&self.name, self.is_lost).unwrap();
-    }
 }
 
 /// What a world has.
@@ -173,7 +113,7 @@ impl World {
             _turn: turn,
         };
         world.start_extender().await;
-        let readable = options.nodes.iter().filter(|node| !node.is_lost).count();
+        let readable = options.nodes.iter().filter(|node| node.is_readable()).count();
         world.has_read(readable).await;
         world
     }
@@ -276,15 +216,6 @@ impl Drop for World {
     }
 }
 
-/// Serves the agents of a fleet; where.
-pub async fn serve_agents(fleet: &SimulatedFleet, shutdown: &CancellationToken) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = server::router(Arc::new(fleet.clone()), Pace::default(), shutdown.clone());
-    tokio::spawn(server::serve(listener, router, shutdown.clone()));
-    url
-}
-
 fn extender_config(
     options: &WorldOptions,
     verbs: &ReservedPort,
@@ -293,25 +224,6 @@ fn extender_config(
 ) -> String {
     let settings = format!("leaderElection: {{mode: off}}\n{}", options.settings);
     config_with(&options.nodes, verbs, ops, agents_url, &settings)
-}
-
-/// A configuration of filmgate with these agents and addresses, and more lines.
-pub fn config_with(
-    nodes: &[SimulatedNode],
-    verbs: &ReservedPort,
-    ops: &ReservedPort,
-    agents_url: &str,
-    settings: &str,
-) -> String {
-    let agents =
-        nodes.iter().map(|node| format!("  - {{node: {}, url: \"{agents_url}\"}}", node.name));
-    format!(
-        "listen:\n  verbs: {}\n  metrics: {}\nagents:\n  static:\n{}\n{}",
-        verbs.address(),
-        ops.address(),
-        agents.collect::<Vec<_>>().join("\n"),
-        settings,
-    )
 }
 
 fn start_scheduler(cluster: &Cluster, options: &WorldOptions, verbs: &ReservedPort) -> Process {

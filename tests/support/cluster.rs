@@ -116,8 +116,18 @@ impl Cluster {
     /// Starts the API server again, at the same address, and returns when it is
     /// ready.
     pub async fn restart_api_server(&mut self) {
-        self.api_server.kill();
+        self.kill_api_server();
+        self.start_api_server();
+        self.api_server_ready().await;
+    }
+
+    /// Starts the API server again, at the same address.
+    pub fn start_api_server(&mut self) {
         self.api_server = self.site.start_api_server();
+    }
+
+    /// Waits for the API server to be ready.
+    pub async fn api_server_ready(&mut self) {
         self.site.ready_client(&mut self.api_server, None).await;
     }
 

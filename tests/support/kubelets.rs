@@ -1,21 +1,25 @@
 //! What kubelets, device plugins and the pods' processes do on simulated nodes: a pod that is bound
 //! gets a device and begins to hold memory; one that ends gives both back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use filmgate::agent::simulated::SimulatedFleet;
 use filmgate::engine::{Bytes, GpuUuid, PodRef};
-use futures::TryStreamExt;
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::task::JoinHandle;
 
 /// What the pod's processes really hold on each GPU, where it is not what the pod declares.
 pub const USES_ANNOTATION: &str = "test.filmgate.dev/uses";
-/// The pod's processes outlive it until [`Kubelets::end_process`].
+/// The pod's processes outlive it: by so many milliseconds, or until [`Kubelets::end_process`].
 pub const LINGERS_ANNOTATION: &str = "test.filmgate.dev/lingers";
+/// As long as the test wants.
+pub const UNTIL_ENDED: &str = "until-ended";
 
 /// The kubelets of all simulated nodes. They end with the value.
 pub struct Kubelets {
@@ -25,6 +29,7 @@ pub struct Kubelets {
 
 struct State {
     fleet: SimulatedFleet,
+    /// By UID.
     pods: Mutex<HashMap<String, Running>>,
 }
 
@@ -34,7 +39,15 @@ struct Running {
     node: String,
     /// The GPUs that the plugin gave, one per device: the kubelet's book.
     devices: Vec<GpuUuid>,
-    lingers: bool,
+    lingers: Lingers,
+    /// It is gone; its processes may not be.
+    has_ended: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Lingers {
+    For(Duration),
+    UntilEnded,
 }
 
 impl Kubelets {
@@ -47,7 +60,10 @@ impl Kubelets {
 
     /// Ends the processes of a pod that lingers.
     pub fn end_process(&self, pod: &str) {
-        let running = self.state.lock().remove(pod).expect("a pod that was started");
+        let mut pods = self.state.lock();
+        let named = |running: &Running| &*running.pod.name == pod;
+        let uid = pods.iter().find(|(_, running)| named(running)).map(|(uid, _)| uid.clone());
+        let running = pods.remove(&uid.expect("a pod that was started")).expect("it");
         self.state.fleet.stop_pod(&running.node, &running.pod.uid).expect("its node");
     }
 }
@@ -58,18 +74,24 @@ impl Drop for Kubelets {
     }
 }
 
+/// As long as the test runs, whatever becomes of the API server meanwhile.
 async fn play(client: Client, state: Arc<State>) {
     let pods: Api<Pod> = Api::all(client);
-    let events = watcher(pods, watcher::Config::default());
-    let played = events.try_for_each(async |event| {
+    let mut events = watcher(pods, watcher::Config::default()).default_backoff().boxed();
+    let mut listed = HashSet::new();
+    while let Some(event) = events.next().await {
         match event {
-            Event::Apply(pod) | Event::InitApply(pod) => state.sync(&pod),
-            Event::Delete(pod) => state.end(&pod.name_any()),
-            Event::Init | Event::InitDone => {}
+            Ok(Event::Apply(pod)) => state.sync(&pod),
+            Ok(Event::InitApply(pod)) => {
+                listed.extend(pod.uid());
+                state.sync(&pod);
+            }
+            Ok(Event::Delete(pod)) => state.end(&pod.uid().unwrap_or_default()),
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitDone) => state.end_all_but(&listed),
+            Err(error) => eprintln!("the kubelets' watch begins anew: {error}"),
         }
-        Ok(())
-    });
-    played.await.expect("a watch that goes on");
+    }
 }
 
 impl State {
@@ -77,26 +99,26 @@ impl State {
         self.pods.lock().expect("a state that no panic has left")
     }
 
-    fn sync(&self, pod: &Pod) {
+    fn sync(self: &Arc<Self>, pod: &Pod) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         match (node, phase) {
-            (_, Some("Succeeded" | "Failed")) => self.end(&pod.name_any()),
+            (_, Some("Succeeded" | "Failed")) => self.end(&pod.uid().unwrap_or_default()),
             (Some(node), _) if self.fleet.gpus(&node).is_ok() => self.start(pod, node),
             _ => {}
         }
     }
 
     fn start(&self, pod: &Pod, node: String) {
-        let count = gpu_count(pod);
+        let (uid, count) = (pod.uid().unwrap_or_default(), gpu_count(pod));
         let mut pods = self.lock();
-        if count == 0 || pods.contains_key(&pod.name_any()) {
+        if count == 0 || pods.contains_key(&uid) {
             return;
         }
         let id = PodRef {
             namespace: pod.namespace().unwrap_or_default().into(),
             name: pod.name_any().into(),
-            uid: pod.uid().unwrap_or_default().into(),
+            uid: uid.as_str().into(),
         };
         let devices = self.choose_devices(&pods, &node, count);
         for gpu in &devices {
@@ -105,18 +127,38 @@ impl State {
         for gpu in visible_devices(pod).unwrap_or_else(|| devices.clone()) {
             self.fleet.start_pod(&node, &gpu, &id, memory(pod)).expect("a GPU of the node");
         }
-        let lingers = pod.annotations().contains_key(LINGERS_ANNOTATION);
-        pods.insert(pod.name_any(), Running { pod: id, node, devices, lingers });
+        let lingers = lingers(pod);
+        pods.insert(uid, Running { pod: id, node, devices, lingers, has_ended: false });
     }
 
-    fn end(&self, pod: &str) {
+    fn end_all_but(self: &Arc<Self>, listed: &HashSet<String>) {
+        let missing: Vec<_> =
+            self.lock().keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        missing.iter().for_each(|uid| self.end(uid));
+    }
+
+    fn end(self: &Arc<Self>, uid: &str) {
         let mut pods = self.lock();
-        let Some(running) = pods.get_mut(pod) else { return };
+        let Some(running) = pods.get_mut(uid).filter(|running| !running.has_ended) else { return };
+        running.has_ended = true;
         running.devices.clear();
         self.fleet.unassign_devices(&running.node, &running.pod).expect("its node");
-        if !running.lingers {
+        match running.lingers {
+            Lingers::UntilEnded => {}
+            Lingers::For(Duration::ZERO) => self.stop(&mut pods, uid),
+            Lingers::For(time) => {
+                let (state, uid) = (self.clone(), uid.to_owned());
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    state.stop(&mut state.lock(), &uid);
+                });
+            }
+        }
+    }
+
+    fn stop(&self, pods: &mut HashMap<String, Running>, uid: &str) {
+        if let Some(running) = pods.remove(uid) {
             self.fleet.stop_pod(&running.node, &running.pod.uid).expect("its node");
-            pods.remove(pod);
         }
     }
 
@@ -163,4 +205,12 @@ fn memory(pod: &Pod) -> Bytes {
     let declared =
         annotations.get(USES_ANNOTATION).or_else(|| annotations.get("filmgate.dev/vram"));
     declared.map_or(Bytes::ZERO, |text| Bytes::parse_quantity(text).expect("a quantity"))
+}
+
+fn lingers(pod: &Pod) -> Lingers {
+    match pod.annotations().get(LINGERS_ANNOTATION).map(String::as_str) {
+        None => Lingers::For(Duration::ZERO),
+        Some(UNTIL_ENDED) => Lingers::UntilEnded,
+        Some(time) => Lingers::For(Duration::from_millis(time.parse().expect("milliseconds"))),
+    }
 }

@@ -2,6 +2,7 @@
 //! `pod("p0").vram("12Gi").gpus(1)`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, EnvVarSource, Node, NodeStatus, ObjectFieldSelector, Pod, PodSpec,
@@ -11,6 +12,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 
+use super::kubelets;
 use super::scheduler::SCHEDULER_NAME;
 
 const GPU: &str = "nvidia.com/gpu";
@@ -81,6 +83,7 @@ pub fn pod(name: &str) -> PodBuilder {
         environment: Vec::new(),
         tolerations: Vec::new(),
         node: None,
+        selector: BTreeMap::new(),
         scheduler: SCHEDULER_NAME.to_owned(),
         priority_class: None,
     }
@@ -95,6 +98,7 @@ pub struct PodBuilder {
     environment: Vec<EnvVar>,
     tolerations: Vec<Toleration>,
     node: Option<String>,
+    selector: BTreeMap<String, String>,
     scheduler: String,
     priority_class: Option<String>,
 }
@@ -136,12 +140,17 @@ impl PodBuilder {
 
     /// Its processes outlive it, until the test ends them.
     pub fn lingering(self) -> Self {
-        self.annotation(super::kubelets::LINGERS_ANNOTATION, "true")
+        self.annotation(kubelets::LINGERS_ANNOTATION, kubelets::UNTIL_ENDED)
+    }
+
+    /// Its processes outlive it by so much.
+    pub fn lingering_for(self, time: Duration) -> Self {
+        self.annotation(kubelets::LINGERS_ANNOTATION, &time.as_millis().to_string())
     }
 
     /// What its processes really hold, where it is not what it declares.
     pub fn uses(self, quantity: &str) -> Self {
-        self.annotation(super::kubelets::USES_ANNOTATION, quantity)
+        self.annotation(kubelets::USES_ANNOTATION, quantity)
     }
 
     /// Another schedulerName than filmgate's.
@@ -153,6 +162,12 @@ impl PodBuilder {
     /// It names its node itself, so that no scheduler is asked.
     pub fn pinned_to(mut self, node: &str) -> Self {
         self.node = Some(node.to_owned());
+        self
+    }
+
+    /// Only nodes with that label take it.
+    pub fn only_on(mut self, key: &str, value: &str) -> Self {
+        self.selector.insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -200,6 +215,7 @@ impl PodBuilder {
             spec: Some(PodSpec {
                 containers: vec![container],
                 node_name: self.node,
+                node_selector: (!self.selector.is_empty()).then_some(self.selector),
                 tolerations: (!self.tolerations.is_empty()).then_some(self.tolerations),
                 scheduler_name: Some(self.scheduler),
                 priority_class_name: self.priority_class,

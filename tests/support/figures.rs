@@ -21,13 +21,14 @@ impl Figures {
     /// Writes `target/figures/<name>.json`; figures of parts that did not run stay as they were.
     pub fn write(self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures");
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("a folder for figures");
         let path = folder.join(format!("{name}.json"));
         let before = fs::read_to_string(&path).unwrap_or_default();
         let mut all: Vec<Value> = serde_json::from_str(&before).unwrap_or_default();
         all.retain(|old| self.0.iter().all(|new| new["figure"] != old["figure"]));
         all.extend(self.0);
-        fs::write(&path, serde_json::to_string_pretty(&all).unwrap()).unwrap();
+        let text = serde_json::to_string_pretty(&all).expect("JSON");
+        fs::write(&path, text).expect("figures written");
         println!("written to {}", path.display());
     }
 }

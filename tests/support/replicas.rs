@@ -1,5 +1,5 @@
-//! A cluster with two replicas of filmgate: each beside a kube-scheduler that elects a leader, or
-//! both behind a Service.
+//! A cluster with replicas of filmgate: two, each beside a kube-scheduler that elects a leader or
+//! both behind a Service; or one, with nobody to elect it.
 
 use std::fs;
 use std::process::Command;
@@ -17,31 +17,39 @@ use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
-use super::support::eventually::eventually;
-use super::support::kubeconfig::User;
-use super::support::kubelets::Kubelets;
-use super::support::manifests::{apply, shipped};
-use super::support::metrics::Metrics;
-use super::support::objects::{is_bound, is_refused};
-use super::support::port::ReservedPort;
-use super::support::process::{Process, on_host};
-use super::support::proxy::FaultProxy;
-use super::support::scheduler::{Extender, configuration};
-use super::support::service::{Endpoint, Service};
-use super::support::verbs;
-use super::world::{SimulatedNode, TURN, config_with, serve_agents};
+use super::cluster::{Cluster, ClusterOptions, SchedulerOptions};
+use super::eventually::eventually;
+use super::kubeconfig::User;
+use super::kubelets::Kubelets;
+use super::manifests::{apply, shipped};
+use super::metrics::Metrics;
+use super::objects::{is_bound, is_refused};
+use super::port::ReservedPort;
+use super::process::{Process, on_host};
+use super::proxy::FaultProxy;
+use super::scheduler::{Extender, configuration};
+use super::service::{Endpoint, Service};
+use super::simulated::{SimulatedNode, TURN, config_with, serve_agents};
+use super::verbs;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const HOSTNAMES: [&str; 2] = ["film-a", "film-b"];
 
 /// Who elects the leader.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Election {
+    /// Nobody: there is one replica, and a kube-scheduler that calls it.
+    Off,
     /// The kube-schedulers, one beside each replica.
     Sibling,
     /// The replicas themselves, as a Service behind one kube-scheduler.
     Own,
+}
+
+impl Election {
+    fn hostnames(self) -> &'static [&'static str] {
+        if self == Self::Off { &HOSTNAMES[..1] } else { &HOSTNAMES }
+    }
 }
 
 /// How long a Lease lasts: short enough for tests, long enough for a busy machine.
@@ -75,12 +83,15 @@ pub struct Replica {
 /// A running world. Everything in it ends with the value.
 pub struct Replicas {
     replicas: Vec<Replica>,
-    /// The user's kube-scheduler and what it calls.
-    behind: Option<(Process, Service)>,
+    /// The one kube-scheduler of replicas that have none beside them.
+    lone_scheduler: Option<Process>,
+    /// What it calls where there is more than one replica.
+    service: Option<Service>,
     election: Election,
     terms: Terms,
     _kubelets: Kubelets,
-    fleet: SimulatedFleet,
+    /// The GPUs, and what is true of them.
+    pub fleet: SimulatedFleet,
     agents: CancellationToken,
     /// The control plane.
     pub cluster: Cluster,
@@ -94,8 +105,18 @@ impl Drop for Replicas {
 }
 
 impl Replicas {
-    /// Starts both, and returns when the first leads and the second stands by.
+    /// Starts them, and returns when the first leads and the second stands by.
     pub async fn start(nodes: Vec<SimulatedNode>, election: Election, terms: Terms) -> Self {
+        Self::start_with(nodes, election, terms, "").await
+    }
+
+    /// The same with more lines of filmgate's configuration.
+    pub async fn start_with(
+        nodes: Vec<SimulatedNode>,
+        election: Election,
+        terms: Terms,
+        settings: &str,
+    ) -> Self {
         let turn = TURN.lock().await;
         let cluster = Cluster::start(ClusterOptions::default()).await;
         cluster.add_nodes(nodes.iter().map(SimulatedNode::builder)).await;
@@ -107,19 +128,20 @@ impl Replicas {
         let agents = CancellationToken::new();
         let agents_url = serve_agents(&fleet, &agents).await;
         let kubelets = Kubelets::start(cluster.admin(), fleet.clone());
+        let settings = election_settings(election, terms) + settings;
         let mut replicas = Vec::new();
-        for hostname in HOSTNAMES {
-            let settings = filmgate_settings(election, terms);
+        for hostname in election.hostnames() {
             replicas
                 .push(Replica::prepare(hostname, &cluster, &nodes, &agents_url, &settings).await);
         }
-        let behind = match election {
-            Election::Sibling => None,
-            Election::Own => Some(behind_a_service(&cluster, &replicas).await),
+        let service = match election {
+            Election::Own => Some(service(&replicas).await),
+            Election::Off | Election::Sibling => None,
         };
         let mut world = Self {
             replicas,
-            behind,
+            lone_scheduler: None,
+            service,
             election,
             terms,
             _kubelets: kubelets,
@@ -128,11 +150,26 @@ impl Replicas {
             cluster,
             _turn: turn,
         };
-        world.spawn(0);
-        world.leads(0).await;
-        world.spawn(1);
-        world.has_read(1, nodes.len()).await;
+        world.spawn_all(nodes.len()).await;
         world
+    }
+
+    async fn spawn_all(&mut self, nodes: usize) {
+        if self.election != Election::Sibling {
+            self.spawn_scheduler(0);
+        }
+        for at in 0..self.replicas.len() {
+            self.spawn(at);
+            if at == 0 {
+                self.leads(0).await;
+            }
+            self.has_read(at, nodes).await;
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.replicas.len()
     }
 
     /// One of them.
@@ -142,6 +179,14 @@ impl Replicas {
 
     /// Starts one, as its pod starts.
     pub fn spawn(&mut self, at: usize) {
+        self.spawn_extender(at);
+        if self.election == Election::Sibling {
+            self.spawn_scheduler(at);
+        }
+    }
+
+    /// Starts one's filmgate.
+    pub fn spawn_extender(&mut self, at: usize) {
         let folder = self.cluster.folder().join(HOSTNAMES[at]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
         command.arg("extender").arg("--config").arg(folder.join("filmgate.yaml"));
@@ -149,13 +194,18 @@ impl Replicas {
         let name = format!("filmgate-{}", HOSTNAMES[at]);
         let command = on_host(HOSTNAMES[at], &command);
         self.replicas[at].extender = Some(Process::spawn(&name, command, self.cluster.folder()));
+    }
+
+    /// Starts one's kube-scheduler, or the lone one.
+    pub fn spawn_scheduler(&mut self, at: usize) {
         if self.election == Election::Sibling {
-            let scheduler = self.start_scheduler(at);
-            self.replicas[at].scheduler = Some(scheduler);
+            self.replicas[at].scheduler = Some(self.start_sibling(at));
+        } else {
+            self.lone_scheduler = Some(self.start_lone_scheduler());
         }
     }
 
-    fn start_scheduler(&self, at: usize) -> Process {
+    fn start_sibling(&self, at: usize) -> Process {
         let extender = Extender::at(self.replicas[at].verbs_url());
         let mut config = configuration(&self.cluster.kubeconfig(User::Filmgate), &[extender]);
         let Terms { lease, renew, retry } = self.terms;
@@ -170,6 +220,15 @@ impl Replicas {
         let name = format!("kube-scheduler-{}", HOSTNAMES[at]);
         let options = SchedulerOptions { config_yaml: config.to_string(), name };
         self.cluster.start_scheduler_on(HOSTNAMES[at], options)
+    }
+
+    fn start_lone_scheduler(&self) -> Process {
+        let replicas = || self.replicas[0].verbs_url();
+        let called = self.service.as_ref().map_or_else(replicas, |one| one.url().to_owned());
+        let kubeconfig = self.cluster.kubeconfig(User::Scheduler);
+        let config_yaml = configuration(&kubeconfig, &[Extender::at(called)]).to_string();
+        let name = "kube-scheduler".to_owned();
+        self.cluster.start_scheduler(SchedulerOptions { config_yaml, name })
     }
 
     /// Kills one as a crash of its machine would.
@@ -203,12 +262,10 @@ impl Replicas {
         self.replicas[at].extender.as_mut().expect("an extender")
     }
 
-    /// One's kube-scheduler, or the user's.
+    /// One's kube-scheduler, or the lone one.
     pub fn scheduler(&mut self, at: usize) -> &mut Process {
-        match &mut self.behind {
-            Some((scheduler, _)) => scheduler,
-            None => self.replicas[at].scheduler.as_mut().expect("a scheduler"),
-        }
+        let own = self.replicas[at].scheduler.as_mut();
+        self.lone_scheduler.as_mut().or(own).expect("a scheduler")
     }
 
     /// Waits until it leads.
@@ -257,7 +314,7 @@ impl Replicas {
             Some(lease.spec?.renew_time?.0.as_second())
         };
         let first = renewed().await.expect("a Lease");
-        let past = i64::try_from(self.terms.lease + self.terms.retry).unwrap();
+        let past = i64::try_from(self.terms.lease + self.terms.retry).expect("seconds");
         eventually(DEADLINE, "a Lease's length of renewals", async || {
             renewed().await.filter(|now| now - first > past)
         })
@@ -274,14 +331,14 @@ impl Replicas {
     }
 
     async fn bound_and_refused(&self) -> (usize, usize) {
-        let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap().items;
+        let pods = self.cluster.pods().list(&ListParams::default()).await.expect("pods").items;
         let count = |is: fn(&Pod) -> bool| pods.iter().filter(|pod| is(pod)).count();
         (count(is_bound), count(is_refused))
     }
 
     /// The node of a pod now.
     pub async fn node_now(&self, pod: &str) -> Option<String> {
-        self.cluster.pods().get(pod).await.unwrap().spec.unwrap().node_name
+        self.cluster.pods().get(pod).await.expect("the pod").spec.expect("a spec").node_name
     }
 
     /// Has one of them bind the pod; what it answers as `Error`.
@@ -304,11 +361,11 @@ impl Replica {
         settings: &str,
     ) -> Self {
         let folder = cluster.folder().join(hostname);
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).expect("a folder");
         let proxy = FaultProxy::start(&cluster.kubeconfig(User::Filmgate), &folder).await;
         let (verbs, ops) = (ReservedPort::reserve(), ReservedPort::reserve());
         let config = config_with(nodes, &verbs, &ops, agents_url, settings);
-        fs::write(folder.join("filmgate.yaml"), config).unwrap();
+        fs::write(folder.join("filmgate.yaml"), config).expect("a configuration");
         Self { scheduler: None, extender: None, proxy, verbs, ops }
     }
 
@@ -351,9 +408,10 @@ impl Replica {
     }
 }
 
-fn filmgate_settings(election: Election, terms: Terms) -> String {
+fn election_settings(election: Election, terms: Terms) -> String {
     let Terms { lease, renew, retry } = terms;
     match election {
+        Election::Off => "leaderElection: {mode: off}\n".to_owned(),
         Election::Sibling => format!("leaderElection: {{retryPeriod: {retry}s}}\n"),
         Election::Own => format!(
             "leaderElection: {{mode: own, leaseDuration: {lease}s, renewDeadline: {renew}s, \
@@ -362,13 +420,8 @@ fn filmgate_settings(election: Election, terms: Terms) -> String {
     }
 }
 
-async fn behind_a_service(cluster: &Cluster, replicas: &[Replica]) -> (Process, Service) {
+async fn service(replicas: &[Replica]) -> Service {
     let endpoint =
         |replica: &Replica| Endpoint { url: replica.verbs_url(), readyz: replica.readyz() };
-    let service = Service::start(replicas.iter().map(endpoint).collect()).await;
-    let config =
-        configuration(&cluster.kubeconfig(User::Scheduler), &[Extender::at(service.url())]);
-    let name = "kube-scheduler".to_owned();
-    let options = SchedulerOptions { config_yaml: config.to_string(), name };
-    (cluster.start_scheduler(options), service)
+    Service::start(replicas.iter().map(endpoint).collect()).await
 }
