@@ -27,6 +27,8 @@ const QUEUE_LENGTH: usize = 256;
 const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// A pod's events are at least this far apart.
 const LEAST_INTERVAL: Duration = Duration::from_secs(60);
+/// A message that is due is looked for at least this far apart while it turns out to be old news.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Pods whose last event is remembered.
 const REMEMBERED_PODS: usize = 4096;
 /// The API server takes notes of up to 1,024 bytes.
@@ -55,28 +57,51 @@ impl Subject {
 /// Decides which messages are worth an event: of a pod and subject the first at once, then one a
 /// minute, and only one that says something new.
 #[derive(Debug, Default)]
-struct Limiter(HashMap<(PodUid, Subject), (Instant, String)>);
+struct Limiter(HashMap<(PodUid, Subject), Said>);
+
+/// The last message of a pod and subject, and when it was last compared with what there is to say.
+#[derive(Debug)]
+struct Said {
+    at: Instant,
+    news: String,
+    compared_at: Instant,
+}
+
+impl Said {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= LEAST_INTERVAL
+    }
+}
 
 impl Limiter {
+    /// Whether to look what there is to say.
+    fn wants(&mut self, pod: &PodUid, about: Subject, now: Instant) -> bool {
+        let Some(said) = self.0.get(&(pod.clone(), about)) else { return self.has_room(now) };
+        let since_compared = now.saturating_duration_since(said.compared_at);
+        said.is_over(now) && since_compared >= LOOK_INTERVAL
+    }
+
     fn allows(&mut self, pod: &PodUid, about: Subject, message: &str, now: Instant) -> bool {
         let key = (pod.clone(), about);
         let (news, _age) = message.rsplit_once(AGE).unwrap_or((message, ""));
-        let is_due = |at: &Instant| now.saturating_duration_since(*at) >= LEAST_INTERVAL;
-        if let Some((at, last)) = self.0.get_mut(&key) {
-            let is_allowed = is_due(at) && last != news;
-            if is_allowed {
-                (*at, *last) = (now, news.to_owned());
+        let is_allowed = match self.0.get_mut(&key) {
+            Some(said) => {
+                said.compared_at = now;
+                said.is_over(now) && said.news != news
             }
-            return is_allowed;
+            None => self.has_room(now),
+        };
+        if is_allowed {
+            self.0.insert(key, Said { at: now, news: news.to_owned(), compared_at: now });
         }
+        is_allowed
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
         if self.0.len() >= REMEMBERED_PODS {
-            self.0.retain(|_, (at, _)| !is_due(at));
+            self.0.retain(|_, said| !said.is_over(now));
         }
-        let has_room = self.0.len() < REMEMBERED_PODS;
-        if has_room {
-            self.0.insert(key, (now, news.to_owned()));
-        }
-        has_room
+        self.0.len() < REMEMBERED_PODS
     }
 }
 
@@ -105,6 +130,17 @@ impl Reports {
             work_off(queue, 1, |report| send(&client, &identity, &kept, report)).await;
         });
         Self { queue: sender, limiter: Mutex::default(), tally }
+    }
+
+    /// Whether a message may go out, so that it is worth its making. One that may, and would find
+    /// the queue full, counts as dropped.
+    pub(super) fn wants(&self, pod: &PodRef, about: Subject) -> bool {
+        let is_wanted = self.limiter.lock().wants(&pod.uid, about, Instant::now());
+        let has_room = self.queue.capacity() > 0;
+        if is_wanted && !has_room {
+            self.tally.drop_one();
+        }
+        is_wanted && has_room
     }
 
     pub(super) fn push(&self, pod: &PodRef, about: Subject, message: String) {
@@ -191,6 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_to_say_is_looked_for_at_once_and_then_only_when_a_message_is_due() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let pod = PodUid::from("u1");
+        assert!(limiter.wants(&pod, Subject::WAITING, start));
+        assert!(limiter.allows(&pod, Subject::WAITING, FIRST, start));
+        assert!(!limiter.wants(&pod, Subject::WAITING, start));
+        assert!(!limiter.wants(&pod, Subject::WAITING, start + LEAST_INTERVAL / 2));
+        let due = start + LEAST_INTERVAL;
+        assert!(limiter.wants(&pod, Subject::WAITING, due));
+        assert!(!limiter.allows(&pod, Subject::WAITING, OLDER, due));
+        assert!(!limiter.wants(&pod, Subject::WAITING, due + LOOK_INTERVAL / 2));
+        assert!(limiter.wants(&pod, Subject::WAITING, due + LOOK_INTERVAL));
+        assert!(limiter.allows(&pod, Subject::WAITING, OTHER, due + LOOK_INTERVAL));
+        assert!(!limiter.wants(&pod, Subject::WAITING, due + LEAST_INTERVAL));
+    }
+
+    #[test]
     fn what_is_said_of_one_subject_does_not_silence_another() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let pod = PodUid::from("u1");
@@ -207,6 +260,7 @@ mod tests {
         for number in 0..REMEMBERED_PODS {
             assert!(limiter.allows(&pod(number), Subject::WAITING, FIRST, start));
         }
+        assert!(!limiter.wants(&"late".into(), Subject::WAITING, start));
         assert!(!limiter.allows(&"late".into(), Subject::WAITING, FIRST, start));
         assert!(limiter.allows(&"late".into(), Subject::WAITING, FIRST, start + LEAST_INTERVAL));
         assert_eq!(limiter.0.len(), 1);

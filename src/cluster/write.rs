@@ -116,6 +116,10 @@ impl ClusterWriter for KubeWriter {
         self.wakes.push(pod);
     }
 
+    fn wants_refusal(&self, pod: &PodRef) -> bool {
+        self.reports.wants(pod, Subject::WAITING)
+    }
+
     fn report_refusal(&self, pod: &PodRef, message: String) {
         self.reports.push(pod, Subject::WAITING, message);
     }

@@ -34,6 +34,12 @@ pub trait ClusterWriter: Send + Sync + 'static {
     /// Wakes the waiting pod by a patch of its own annotation. Best effort: queued, never waits.
     fn wake(&self, pod: &PodRef);
 
+    /// Whether the pod's owner is to be told now why it waits. What there is to tell takes a look at
+    /// every node, and a pod may be refused many times a second: so ask first.
+    fn wants_refusal(&self, _pod: &PodRef) -> bool {
+        true
+    }
+
     /// Tells the pod's owner why it waits, in an event on the pod. Best effort: queued, limited in
     /// rate per pod, never waits.
     fn report_refusal(&self, pod: &PodRef, message: String);

@@ -69,6 +69,20 @@ async fn a_refusal_everywhere_puts_the_pod_in_the_line_and_says_why_once() {
 }
 
 #[tokio::test]
+async fn a_pod_of_which_nothing_is_to_be_said_waits_in_silence() {
+    let site = three();
+    let pod = asking("p", "40Gi");
+    site.add(&pod);
+    site.script.want_refusals(false);
+    site.filter(&pod, &["full", "roomy"]).await;
+    assert!(site.is_waiting("p"));
+    assert_eq!(site.script.reports(), []);
+    site.script.want_refusals(true);
+    site.filter(&pod, &["full", "roomy"]).await;
+    assert_eq!(site.script.reports().len(), 1);
+}
+
+#[tokio::test]
 async fn a_pod_that_fits_again_leaves_the_line() {
     let site = three();
     let pod = asking("p", "12Gi");

@@ -43,6 +43,7 @@ pub(crate) struct Script {
     reports: Mutex<Vec<(String, String)>>,
     notices: Mutex<Vec<(String, &'static str, String)>>,
     is_mute: Mutex<bool>,
+    wants_no_refusals: Mutex<bool>,
     reads: Mutex<VecDeque<oneshot::Receiver<()>>>,
 }
 
@@ -78,6 +79,11 @@ impl Script {
     /// The API server does not answer reads.
     pub(crate) fn fall_silent(&self) {
         *self.is_mute.lock() = true;
+    }
+
+    /// From now on nobody is to be told why pods wait, or everybody.
+    pub(crate) fn want_refusals(&self, wants: bool) {
+        *self.wants_no_refusals.lock() = !wants;
     }
 
     /// The next read of a pod waits for this sender.
@@ -158,6 +164,10 @@ impl ClusterWriter for Script {
 
     fn wake(&self, pod: &PodRef) {
         self.wakes.lock().push(pod.name.to_string());
+    }
+
+    fn wants_refusal(&self, _: &PodRef) -> bool {
+        !*self.wants_no_refusals.lock()
     }
 
     fn report_refusal(&self, pod: &PodRef, message: String) {

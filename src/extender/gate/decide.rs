@@ -75,9 +75,10 @@ impl Gate {
         ledger.hold(&facts.id, ask, node, now);
     }
 
-    /// The pod waits, and its owner is told how near it came.
+    /// The pod waits, and its owner is told how near it came, unless that was just done.
     fn refuse_everywhere(&self, facts: &PodFacts, ask: &GpuAsk, names: &[&str], now: Time) {
         let uid = &facts.id.uid;
+        let is_told = self.writer.wants_refusal(&facts.id);
         let miss = {
             let mut ledger = self.write();
             ledger.wait(uid, ask, names.iter().copied(), now);
@@ -85,7 +86,7 @@ impl Gate {
             if ledger.pod(uid).is_none() {
                 self.early.lock().insert(uid, ask, names, now);
             }
-            ledger.nearest_miss(uid, ask, names.iter().copied(), now)
+            is_told.then(|| ledger.nearest_miss(uid, ask, names.iter().copied(), now)).flatten()
         };
         if let Some(miss) = miss {
             self.writer.report_refusal(&facts.id, miss.to_string());
