@@ -23,7 +23,7 @@ pub(super) struct WaitingLine {
 }
 
 /// A pod in the line.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) pod: PodRef,
     pub(super) ask: GpuAsk,
@@ -93,18 +93,20 @@ impl WaitingLine {
         self.line.values()
     }
 
-    /// Notes that the pod was woken; the next time is later and later.
-    pub(super) fn woken(&mut self, pod: &PodUid, now: Time) {
-        let Some(one) = self.ranks.get(pod).and_then(|rank| self.line.get_mut(rank)) else {
-            return;
-        };
-        one.wake.not_before = now + one.wake.interval;
-        one.wake.interval = (one.wake.interval * 2).min(MOST_WAKE_INTERVAL);
+    /// The same, to note who is woken.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.line.values_mut()
     }
 }
 
 impl Waiting {
     pub(super) fn may_wake(&self, now: Time) -> bool {
         self.wake.not_before <= now
+    }
+
+    /// Notes that the pod was woken; the next time is later and later.
+    pub(super) fn woken(&mut self, now: Time) {
+        self.wake.not_before = now + self.wake.interval;
+        self.wake.interval = (self.wake.interval * 2).min(MOST_WAKE_INTERVAL);
     }
 }

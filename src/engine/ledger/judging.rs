@@ -17,7 +17,7 @@ pub struct Refusals {
 
 /// A pod that is about to be judged at many nodes.
 #[derive(Clone, Copy)]
-struct Asker<'a> {
+pub(super) struct Asker<'a> {
     eyes: Eyes<'a>,
     ask: &'a GpuAsk,
     usual: Option<UsualAsk>,
@@ -68,12 +68,14 @@ impl Ledger {
         Refusals { reasons, may_repeat }
     }
 
-    fn asker<'a>(&self, pod: &'a PodUid, ask: &'a GpuAsk, now: Time) -> Asker<'a> {
+    /// The pod as it is now: what it holds is its own.
+    pub(super) fn asker<'a>(&self, pod: &'a PodUid, ask: &'a GpuAsk, now: Time) -> Asker<'a> {
         let usual = UsualAsk::of(ask, &self.resources);
         Asker { eyes: self.eyes_of(pod), ask, usual, own: self.claim_at.get(pod).copied(), now }
     }
 
-    fn fits_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<(), Reason> {
+    /// Whether the pod fits there.
+    pub(super) fn fits_at(&self, index: NodeIndex, asker: Asker<'_>) -> Result<(), Reason> {
         match self.by_digest(index, asker) {
             Some((answer, _)) => answer,
             None => self.score_by_placement(index, asker).map(|_| ()),

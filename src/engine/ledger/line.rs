@@ -71,14 +71,14 @@ impl Ledger {
             return Vec::new();
         }
         let mut freed = std::mem::take(&mut self.freed);
-        let line: Vec<_> = self.waiting.iter().cloned().collect();
+        // Holds change nodes and not the line, which is long.
+        let mut line = std::mem::take(&mut self.waiting);
         let mut wakes = Vec::new();
-        for one in line {
+        for one in line.iter_mut() {
+            let asker = self.asker(&one.pod.uid, &one.ask, now);
             let fits = |index: &usize| {
                 one.offered.contains(*index, &self.nodes[*index].name)
-                    && self.nodes[*index]
-                        .place(self.eyes_of(&one.pod.uid), &one.ask, &self.policy, now)
-                        .is_ok()
+                    && self.fits_at(*index, asker).is_ok()
             };
             let Some(index) = freed.iter().copied().find(fits) else { continue };
             if !one.may_wake(now) {
@@ -93,9 +93,10 @@ impl Ledger {
                 freed.remove(&index);
                 self.freed.insert(index);
             }
-            self.waiting.woken(&one.pod.uid, now);
-            wakes.push(Wake { pod: one.pod, node });
+            one.woken(now);
+            wakes.push(Wake { pod: one.pod.clone(), node });
         }
+        self.waiting = line;
         wakes
     }
 }
