@@ -9,10 +9,11 @@
 //!
 //! [`start()`] puts them in their order: fence, list, watch. Where several replicas run, [`lease`]
 //! says which one leads, and the fence is due when one takes over. [`defaults`] is shared by
-//! everyone who reads pods.
+//! everyone who reads pods; [`budgets`] are watched apart, since only preemption asks for them.
 
 mod backoff;
 mod bind;
+pub mod budgets;
 mod client;
 pub mod defaults;
 mod events;
@@ -27,6 +28,7 @@ mod wake;
 pub mod watch;
 pub mod write;
 
+pub use budgets::Budgets;
 pub use client::{ConnectError, connect, in_a_line};
 pub use defaults::NamespaceDefaults;
 pub use identity::{FENCE_ANNOTATION, FENCE_LABEL, Identity};

@@ -29,8 +29,8 @@ mod waiting;
 pub use bytes::Bytes;
 pub use ids::{AgentRun, GpuUuid, NodeName, NodeUid, PodRef, PodUid};
 pub use ledger::{
-    Admission, AdmitError, Arrival, Candidate, Choice, HoldOutcome, Ledger, NodeFacts,
-    PluginAllocation, Policy, Refusals, StalePolicy, Victim, Wake,
+    Admission, AdmitError, Arrival, Candidate, HoldOutcome, Ledger, NodeFacts, PluginAllocation,
+    Policy, Refusals, Spares, StalePolicy, Victim, Wake,
 };
 pub use pod::{Decision, PodFacts};
 pub use reading::{Attribution, DeviceAssignment, GpuReading, Health, PodMemory, Reading};

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{logging, shutdown};
 use crate::clock::Clock;
 use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
-use crate::cluster::{self, Identity, KubeWriter, NamespaceDefaults, WatchesEnded, Watching};
+use crate::cluster::{
+    self, Budgets, Identity, KubeWriter, NamespaceDefaults, WatchesEnded, Watching,
+};
 use crate::config::{Config, ElectionMode, Flags, LeaderElection};
 use crate::extender::agents::AgentLink;
 use crate::extender::lead::Replica;
@@ -56,8 +58,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(election) => writer.under(Arc::clone(&election.mandate)),
         None => writer,
     });
+    let watch = Budgets::watch(&client);
+    let (defaults_of_gate, budgets) = (Arc::clone(&defaults), Arc::clone(&watch.budgets));
     let gate =
-        Gate::with_defaults(config.gate(), writer.clone(), clock.clone(), Arc::clone(&defaults));
+        Gate::in_cluster(config.gate(), writer.clone(), clock.clone(), defaults_of_gate, budgets);
     if election.is_some() {
         gate.stand_by();
     }

@@ -73,6 +73,7 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
         started_at: started_at(pod),
         is_deleting: pod.metadata.deletion_timestamp.is_some(),
         nominated: nominated(pod),
+        labels: pod.metadata.labels.clone().map(Arc::new),
         resource_version: Arc::from(pod.metadata.resource_version.as_deref().unwrap_or("")),
     })
 }

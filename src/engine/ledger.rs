@@ -13,6 +13,7 @@ mod line;
 mod node;
 mod notices;
 mod preemption;
+mod victims;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub use judging::Refusals;
 pub use line::{WaitingPod, Wake};
 pub(super) use node::Node;
 pub use notices::OverCharge;
-pub use preemption::{Candidate, Choice, Victim};
+pub use preemption::{Candidate, Spares, Victim};
 
 /// The rules by which the ledger decides.
 #[derive(Debug, Clone, PartialEq)]

@@ -120,6 +120,7 @@ mod tests {
             started_at: None,
             is_deleting: false,
             nominated: None,
+            labels: None,
             resource_version: "1".into(),
         }
     }

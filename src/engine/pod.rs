@@ -37,6 +37,8 @@ pub struct PodFacts {
     pub is_deleting: bool,
     /// `status.nominatedNodeName`.
     pub nominated: Option<NodeName>,
+    /// `metadata.labels`: only to tell which `PodDisruptionBudget`s select it.
+    pub labels: Option<Arc<BTreeMap<String, String>>>,
     /// `metadata.resourceVersion` as last seen: the precondition of a Binding.
     pub resource_version: Arc<str>,
 }

@@ -1,8 +1,8 @@
 //! The gate: one ledger behind one lock, and the rules of the conversation with kube-scheduler.
 //!
 //! Filter and prioritize read; their one side effect is an expiring hold, or a place in the
-//! waiting line. Preempt keeps the place that others leave. Bind admits, and sees each Binding to its end, whoever has stopped listening. No
-//! lock is held across an await.
+//! waiting line. Preempt keeps the place that others leave. Bind admits, and sees each Binding to
+//! its end, whoever has stopped listening. No lock is held across an await.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::writer::ClusterWriter;
 use crate::clock::Clock;
+use crate::cluster::budgets::Budgets;
 use crate::cluster::defaults::NamespaceDefaults;
 use crate::engine::{Bytes, Ledger, NodeName, PodFacts, Policy, Time};
 use crate::metrics::Metrics;
@@ -136,6 +137,7 @@ pub struct Gate {
     ledger: RwLock<Ledger>,
     settings: GateSettings,
     defaults: Arc<NamespaceDefaults>,
+    budgets: Arc<Budgets>,
     early: Mutex<EarlyRefusals>,
     writer: Arc<dyn ClusterWriter>,
     metrics: Metrics,
@@ -153,25 +155,29 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate with an empty ledger that is not ready, where no namespace has a default of its own.
+    /// A gate with an empty ledger that is not ready, where no namespace has a default of its own
+    /// and nobody's disruption budget is known.
     #[must_use]
     pub fn new(settings: GateSettings, writer: Arc<dyn ClusterWriter>, clock: Clock) -> Arc<Self> {
         let defaults = Arc::new(NamespaceDefaults::new(settings.default_vram));
-        Self::with_defaults(settings, writer, clock, defaults)
+        Self::in_cluster(settings, writer, clock, defaults, Arc::new(Budgets::unknown()))
     }
 
-    /// A gate that reads pods under these defaults, as its cluster's watches do.
+    /// A gate that reads pods under these defaults, as its cluster's watches do, and adds no victim
+    /// that these budgets protect.
     #[must_use]
-    pub fn with_defaults(
+    pub fn in_cluster(
         settings: GateSettings,
         writer: Arc<dyn ClusterWriter>,
         clock: Clock,
         defaults: Arc<NamespaceDefaults>,
+        budgets: Arc<Budgets>,
     ) -> Arc<Self> {
         Arc::new(Self {
             ledger: RwLock::new(Ledger::new(settings.policy.clone())),
             settings,
             defaults,
+            budgets,
             early: Mutex::default(),
             writer,
             metrics: Metrics::new(),

@@ -20,4 +20,5 @@ mod release;
 mod relists;
 mod unsteered;
 mod usual;
+mod victims;
 mod waiting;

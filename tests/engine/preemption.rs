@@ -1,6 +1,6 @@
 //! Preemption: nobody leaves for nothing.
 
-use filmgate::engine::{Candidate, NodeName, Reason, Victim};
+use filmgate::engine::{Candidate, NodeName, PodFacts, Reason, Spares, Victim};
 
 use crate::support::{Gate, Node, Pod, gpu, node, pod};
 
@@ -11,20 +11,31 @@ pub(crate) fn clear(node: &str, victims: &[&Pod]) -> Candidate {
     Candidate { node: node.into(), victims, pdb_violations: 0 }
 }
 
+/// Nobody may be added to the victims.
+pub(crate) fn everyone(_: &PodFacts) -> bool {
+    true
+}
+
 impl Gate {
     pub(crate) fn chosen(&self, pod: &Pod, candidates: &[Candidate]) -> Option<String> {
-        let choice = self.ledger.choose_candidate(&pod.facts, pod.ask(), candidates, self.now);
-        choice.map(|choice| candidates[choice.candidate].node.to_string())
+        self.choice(pod, candidates, &everyone).map(|choice| choice.node.to_string())
+    }
+
+    pub(crate) fn choice(
+        &self,
+        pod: &Pod,
+        candidates: &[Candidate],
+        spares: Spares<'_>,
+    ) -> Option<Candidate> {
+        self.ledger.choose_candidate(&pod.facts, pod.ask(), candidates, spares, self.now)
     }
 
     /// The node that is cleared for the pod.
     pub(crate) fn preempt(&mut self, pod: &Pod, candidates: &[Candidate]) -> Option<String> {
         self.add(pod);
-        let ask = pod.ask();
-        let choice = self.ledger.choose_candidate(&pod.facts, ask, candidates, self.now)?;
-        let candidate = &candidates[choice.candidate];
-        let is_kept = self.ledger.nominate(&pod.facts, ask, candidate, self.now);
-        is_kept.then(|| candidate.node.to_string())
+        let choice = self.choice(pod, candidates, &everyone)?;
+        let is_kept = self.ledger.nominate(&pod.facts, pod.ask(), &choice, self.now);
+        is_kept.then(|| choice.node.to_string())
     }
 
     /// The pod has ended and is deleted; a sampling shows the node as it is now.
@@ -175,8 +186,8 @@ fn winner(nodes: &[Cleared<'_>]) -> usize {
     };
     let candidates: Vec<_> = nodes.iter().enumerate().map(candidate).collect();
     let asker = high("asker").vram(16);
-    let choice = gate.ledger.choose_candidate(&asker.facts, asker.ask(), &candidates, gate.now);
-    choice.expect("it fits everywhere").candidate
+    let chosen = gate.chosen(&asker, &candidates).expect("it fits everywhere");
+    names.iter().position(|name| *name == chosen).expect("one of them")
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use filmgate::engine::marks::Marks;
 use filmgate::engine::{
-    Bytes, Decision, GpuAsk, GpuUuid, NodeFacts, PodFacts, PodRef, Reading, Time, Vram,
+    Bytes, Decision, GpuAsk, GpuUuid, NodeFacts, PodFacts, PodRef, PodUid, Reading, Time, Vram,
 };
 
 use crate::machine::{Machine, Process};
@@ -113,6 +113,7 @@ impl Cluster {
             started_at: None,
             is_deleting: false,
             nominated: None,
+            labels: None,
             resource_version: Arc::from(""),
         };
         self.pods.push(ApiPod {
@@ -285,6 +286,11 @@ impl Cluster {
             self.pods[pod].facts.has_ended = true;
             self.changed(pod);
         }
+    }
+
+    pub(crate) fn index_of(&self, uid: &PodUid) -> usize {
+        let position = self.pods.iter().position(|pod| pod.facts.id.uid == *uid);
+        position.expect("a pod that was created")
     }
 
     /// `kubectl delete`; also what follows when the containers have terminated.

@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Devices are short everywhere: each node may be cleared of so many pods of lower priority.
-    /// Whoever is answered is deleted.
+    /// Whoever is answered is deleted. Nobody asks pods of an even number to leave on top.
     pub(crate) fn preempt(&mut self, pod: usize, count: usize) {
         let now = self.cluster.now;
         let facts = self.cluster.pods[pod].facts.clone();
@@ -84,18 +84,29 @@ impl World {
             (0..self.cluster.config.nodes).map(|node| self.victims(&facts, node, count)).collect();
         let candidates: Vec<Candidate> =
             cleared.iter().enumerate().map(|(node, pods)| self.candidate(node, pods)).collect();
-        let choice = self.ledger.choose_candidate(&facts, ask, &candidates, now);
-        let Some(at) = choice.map(|choice| choice.candidate) else { return };
+        let spares = |other: &PodFacts| other.created_at % 2 == 0;
+        let chosen = self.ledger.choose_candidate(&facts, ask, &candidates, &spares, now);
+        let Some(chosen) = chosen else { return };
         let is_binding = self.ledger.is_binding(&facts.id.uid);
-        if !self.ledger.nominate(&facts, ask, &candidates[at], now) {
+        if !self.ledger.nominate(&facts, ask, &chosen, now) {
             return;
         }
         assert!(!is_binding, "a pod on its way was nominated");
-        let again = self.ledger.choose_candidate(&facts, ask, &candidates, now);
+        let again = self.ledger.choose_candidate(&facts, ask, &candidates, &spares, now);
         assert_eq!(again, None, "a second set of victims");
-        self.cluster.pods[pod].facts.nominated = Some(candidates[at].node.clone());
+        self.cluster.pods[pod].facts.nominated = Some(chosen.node.clone());
         self.cluster.changed(pod);
-        cleared[at].iter().for_each(|victim| self.cluster.delete(*victim));
+        let index = |victim: &Victim| self.cluster.index_of(&victim.uid);
+        let victims: Vec<usize> = chosen.victims.iter().map(index).collect();
+        let asked = candidates.iter().position(|one| one.node == chosen.node).expect("a candidate");
+        for victim in &victims {
+            let facts = &self.cluster.pods[*victim].facts;
+            let is_added = !cleared[asked].contains(victim);
+            assert!(!is_added || !spares(facts), "a protected pod was asked to leave");
+        }
+        let is_asked = |pod: &usize| victims.contains(pod);
+        assert!(cleared[asked].iter().all(is_asked), "a victim of kube-scheduler's was left out");
+        victims.iter().for_each(|victim| self.cluster.delete(*victim));
     }
 
     fn victims(&self, preemptor: &PodFacts, node: usize, count: usize) -> Vec<usize> {

@@ -195,6 +195,7 @@ pub(crate) fn pod(name: &str) -> Pod {
             started_at: None,
             is_deleting: false,
             nominated: None,
+            labels: None,
             resource_version: "1".into(),
         },
     }

@@ -7,9 +7,8 @@
 //! memory cannot be told apart by pod, what victims use counts as foreign, so nobody is evicted
 //! there unless the GPU is idle.
 //!
-//! Victims are kube-scheduler's, all of them and no others. More victims would help where its set
-//! frees devices but not enough VRAM; filmgate does not watch `PodDisruptionBudget`s and so could
-//! not tell whom it may add: it adds none.
+//! Victims are kube-scheduler's, all of them; where these free devices but not enough VRAM on any
+//! candidate, others are asked to leave with them: see [`victims`](super::victims).
 //!
 //! The *nominated* claim is advice, like a hold: [`Ledger::admit`] alone decides. It lives until
 //! the preemptor is bound or deleted, or for a while after the last victim is gone. Where none of
@@ -47,19 +46,21 @@ pub struct Victim {
     pub started_at: Option<i64>,
 }
 
-/// Where the pod would fit with the victims gone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
-    /// Position of the candidate.
-    pub candidate: usize,
-    /// Where on its GPUs.
-    pub placement: Placement,
+impl Candidate {
+    /// Who would have to leave.
+    pub(super) fn uids(&self) -> Vec<PodUid> {
+        self.victims.iter().map(|victim| victim.uid.clone()).collect()
+    }
 }
+
+/// Says of a pod that filmgate must not ask it to leave: whom a `PodDisruptionBudget` may protect.
+/// kube-scheduler has looked at its own victims; at those that are added nobody else looks.
+pub type Spares<'a> = &'a dyn Fn(&PodFacts) -> bool;
 
 /// kube-scheduler's order of candidates (`pickOneNodeForPreemption`): fewest violations, lowest
 /// highest priority, smallest sum of priorities, fewest victims, latest start of the earliest among
 /// those of the highest priority. The smallest is best.
-type Rank = (i64, i32, i64, usize, Reverse<i64>);
+pub(super) type Rank = (i64, i32, i64, usize, Reverse<i64>);
 
 impl Ledger {
     /// Whether a place is kept for the pod, for which others were asked to leave.
@@ -74,16 +75,18 @@ impl Ledger {
         self.claims().filter(|(_, claim)| claim.nominated().is_some()).count()
     }
 
-    /// What if the victims were gone? The best candidate where the pod fits then; `None` where it
-    /// fits nowhere, or where victims were asked to leave for it already: one set is enough.
+    /// What if the victims were gone? The best candidate where the pod fits then, as it is or with
+    /// more victims, none of whom `spares` names; `None` where it fits nowhere, or where victims
+    /// were asked to leave for it already: one set is enough.
     #[must_use]
     pub fn choose_candidate(
         &self,
         pod: &PodFacts,
         ask: &GpuAsk,
         candidates: &[Candidate],
+        spares: Spares<'_>,
         now: Time,
-    ) -> Option<Choice> {
+    ) -> Option<Candidate> {
         if self.is_nominated(&pod.id.uid) {
             return None;
         }
@@ -93,10 +96,11 @@ impl Ledger {
             .map(|(at, candidate)| (self.rank(pod, candidate), &candidate.node, at))
             .collect();
         ranked.sort_unstable();
-        ranked.into_iter().find_map(|(_, _, at)| {
-            let placement = self.place_without(pod, ask, &candidates[at], now)?;
-            Some(Choice { candidate: at, placement })
-        })
+        let mut ranked = ranked.into_iter().map(|(_, _, at)| &candidates[at]);
+        let fits =
+            |one: &&Candidate| self.place_without(pod, ask, &one.node, &one.uids(), now).is_some();
+        let as_it_is = ranked.clone().find(fits).cloned();
+        as_it_is.or_else(|| self.enlarge_best(pod, ask, &mut ranked, spares, now))
     }
 
     /// Keeps the place that the victims will leave, in the stead of any hold. Nothing happens, and
@@ -117,10 +121,11 @@ impl Ledger {
         if is_past || !self.may_clear(pod, candidate) {
             return false;
         }
-        let Some(placement) = self.place_without(pod, ask, candidate, now) else { return false };
+        let victims = candidate.uids();
+        let placement = self.place_without(pod, ask, &candidate.node, &victims, now);
+        let Some(placement) = placement else { return false };
         self.remove_claim(uid, now);
         let mut claim = claim(&pod.id, ask, &placement, ClaimState::Nominated);
-        let victims = candidate.victims.iter().map(|victim| victim.uid.clone()).collect();
         let nomination = Nomination { priority: pod.priority, victims, since: now, until: None };
         claim.nomination = Some(Box::new(nomination));
         self.insert_claim(index, claim, now);
@@ -149,20 +154,21 @@ impl Ledger {
         !candidate.victims.is_empty() && candidate.victims.iter().all(may_go)
     }
 
-    fn place_without(
+    /// Where the pod would go on that node if those were gone.
+    pub(super) fn place_without(
         &self,
         pod: &PodFacts,
         ask: &GpuAsk,
-        candidate: &Candidate,
+        node: &NodeName,
+        gone: &[PodUid],
         now: Time,
     ) -> Option<Placement> {
-        let node = self.node(candidate.node.as_str())?;
-        let gone: Vec<_> = candidate.victims.iter().map(|victim| victim.uid.clone()).collect();
-        let asker = Asker { pod: Some(&pod.id.uid), priority: pod.priority, gone: &gone };
+        let node = self.node(node.as_str())?;
+        let asker = Asker { pod: Some(&pod.id.uid), priority: pod.priority, gone };
         node.place(asker, ask, &self.policy, now).ok()
     }
 
-    fn rank(&self, pod: &PodFacts, candidate: &Candidate) -> Rank {
+    pub(super) fn rank(&self, pod: &PodFacts, candidate: &Candidate) -> Rank {
         let victims: Vec<(i32, i64)> =
             candidate.victims.iter().map(|victim| self.standing(pod, victim)).collect();
         let highest = victims.iter().map(|(priority, _)| *priority).max().unwrap_or(i32::MIN);
@@ -176,7 +182,7 @@ impl Ledger {
 
     /// Priority and start. Of a pod without a GPU a call by UIDs tells neither: the worst that
     /// kube-scheduler could have chosen is assumed. A pod that has not started starts now.
-    fn standing(&self, pod: &PodFacts, victim: &Victim) -> (i32, i64) {
+    pub(super) fn standing(&self, pod: &PodFacts, victim: &Victim) -> (i32, i64) {
         let known = self.pods.get(&victim.uid);
         let priority = victim.priority.or(known.map(|known| known.priority));
         let started_at = victim.started_at.or(known.and_then(|known| known.started_at));

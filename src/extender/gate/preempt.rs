@@ -5,19 +5,20 @@ use super::{Gate, GateError, Incoming, Mode};
 use crate::engine::{Candidate, PodFacts};
 
 /// Preempt's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Preempted {
     /// Whatever kube-scheduler chooses: filmgate has no say.
     AsAsked,
     /// Nobody is to be evicted.
     Nobody,
-    /// The victims of the candidate at that position, and nobody else.
-    One(usize),
+    /// This candidate's victims, among whom there may be more than kube-scheduler named.
+    One(Candidate),
 }
 
 impl Gate {
-    /// Of kube-scheduler's candidates the best where the VRAM fits with the victims gone. Its place
-    /// is kept for the pod; until that ends the pod gets no further victims.
+    /// Of kube-scheduler's candidates the best where the VRAM fits with the victims gone, or with
+    /// some more that no budget protects. Its place is kept for the pod; until that ends the pod
+    /// gets no further victims.
     ///
     /// # Errors
     /// When nothing can be said now; the ledger is as before.
@@ -31,8 +32,8 @@ impl Gate {
             return Ok(Preempted::AsAsked);
         };
         let chosen = self.choose_victims(facts, candidates)?;
-        if let Preempted::One(at) = chosen {
-            self.metrics.victims(candidates[at].victims.len());
+        if let Preempted::One(chosen) = &chosen {
+            self.metrics.victims(chosen.victims.len());
         }
         Ok(chosen)
     }
@@ -43,16 +44,17 @@ impl Gate {
         candidates: &[Candidate],
     ) -> Result<Preempted, GateError> {
         let now = self.clock.now();
-        let choice = {
+        let chosen = {
             let ledger = self.read()?;
             check_undecided(&ledger, &facts.id.uid)?;
             let Ok(ask) = &facts.ask else { return Ok(Preempted::Nobody) };
-            ledger.choose_candidate(facts, ask, candidates, now).map(|choice| (choice, ask))
+            let spares = |pod: &PodFacts| self.budgets.protects(pod);
+            let chosen = ledger.choose_candidate(facts, ask, candidates, &spares, now);
+            chosen.map(|chosen| (chosen, ask))
         };
-        let Some((choice, ask)) = choice else { return Ok(Preempted::Nobody) };
-        let at = choice.candidate;
+        let Some((chosen, ask)) = chosen else { return Ok(Preempted::Nobody) };
         // Between the two locks someone may have come: then nobody leaves for nothing.
-        let is_kept = self.tell(|ledger, now| ledger.nominate(facts, ask, &candidates[at], now));
-        Ok(if is_kept { Preempted::One(at) } else { Preempted::Nobody })
+        let is_kept = self.tell(|ledger, now| ledger.nominate(facts, ask, &chosen, now));
+        Ok(if is_kept { Preempted::One(chosen) } else { Preempted::Nobody })
     }
 }

@@ -221,7 +221,7 @@ fn answer_preempt(app: &App, body: &[u8]) -> Result<Answer, NotACall> {
     let candidates = args.candidates().map_err(|error| error.to_string())?;
     let (result, outcome) = match app.gate.preempt(&pod, &candidates) {
         Ok(Preempted::AsAsked) => (PreemptionResult::of(&candidates), "ok"),
-        Ok(Preempted::One(at)) => (PreemptionResult::of([&candidates[at]]), "ok"),
+        Ok(Preempted::One(chosen)) => (PreemptionResult::of([&chosen]), "ok"),
         Ok(Preempted::Nobody) => (PreemptionResult::default(), "no_node"),
         // There is no field for an error. An empty map would mean that preemption is no help.
         Err(error) => {
