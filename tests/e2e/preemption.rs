@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
+use serde_json::json;
+
+use super::support::cluster::create;
 use super::support::eventually::{eventually, throughout};
 use super::support::objects::{PodBuilder, pod};
 use super::world::{Mode, SimulatedNode, World, WorldOptions};
@@ -101,6 +106,35 @@ async fn nobody_is_evicted_where_the_vram_would_not_fit() {
         assert!(exists(&world, "low").await, "evicted for nothing");
     })
     .await;
+}
+
+/// No pod that carries this label may be evicted.
+async fn protect(world: &World, app: &str) {
+    let selector = json!({"matchLabels": {"app": app}});
+    let budget = json!({
+        "metadata": {"name": app},
+        "spec": {"maxUnavailable": 0, "selector": selector},
+    });
+    let budget: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
+    create(&Api::default_namespaced(world.cluster.admin()), &budget).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_victims_leave_where_it_takes_them_and_none_under_a_budget() {
+    let nodes = vec![SimulatedNode::new("n0", &[24]).replicas(3)];
+    let world = world_of(nodes, Mode::Names).await;
+    protect(&world, "kept").await;
+    for (name, priority) in [("kept", 5), ("a", 5), ("b", 10)] {
+        world.cluster.add_pod(low(name, "7Gi", priority).label("app", name)).await;
+        world.bound_within(name, DEADLINE).await;
+    }
+
+    // kube-scheduler frees one device: 9.5 GiB are free then.
+    world.cluster.add_pod(high("16Gi")).await;
+    world.bound_within("high", DEADLINE).await;
+    assert!(exists(&world, "kept").await, "a protected victim");
+    assert!(!exists(&world, "a").await && !exists(&world, "b").await);
+    world.assert_no_overcommit();
 }
 
 #[tokio::test(flavor = "multi_thread")]

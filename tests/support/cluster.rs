@@ -209,7 +209,8 @@ impl Cluster {
     }
 }
 
-async fn create<K>(api: &Api<K>, object: &K) -> K
+/// Creates an object.
+pub async fn create<K>(api: &Api<K>, object: &K) -> K
 where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
