@@ -188,6 +188,7 @@ impl Metrics {
             Notice::Grown { .. } => self.growths.inc(),
             Notice::Landed => self.placements.with_label_values(&["hit"]).inc(),
             Notice::Strayed { .. } => self.placements.with_label_values(&["miss"]).inc(),
+            Notice::Reserved { .. } => {}
         }
     }
 

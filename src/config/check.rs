@@ -94,6 +94,12 @@ fn policy(file: &FileSettings) -> Result<Policy, ConfigError> {
             .word(&stale, defaults.stale_policy)?,
         hold_ttl: duration("holdTtl", "30s", &file.hold_ttl, defaults.hold_ttl)?,
         holds: setting("holds", "true", file.holds.as_ref()).word(&BOOLEANS, defaults.holds)?,
+        starvation_after: duration(
+            "starvationAfter",
+            "2m",
+            &file.starvation_after,
+            defaults.starvation_after,
+        )?,
         force_delete_grace: duration(
             "forceDeleteGrace",
             "30s",

@@ -32,6 +32,8 @@ sections! {
         hold_ttl: Text,
         /// Whether holds are placed.
         holds: Text,
+        /// How long a pod waits before a place is reserved for it.
+        starvation_after: Text,
         /// What a pod that declares nothing is taken to need.
         default_vram: Text,
         /// Most foreign memory on a GPU that a pod of unknown need takes.
@@ -166,6 +168,9 @@ pub struct Flags {
     /// Whether holds are placed (for measurements)
     #[arg(long, env = "FILMGATE_HOLDS", value_name = "BOOL")]
     pub holds: Option<Text>,
+    /// How long a pod waits before a place is reserved for it
+    #[arg(long, env = "FILMGATE_STARVATION_AFTER", value_name = "DURATION")]
+    pub starvation_after: Option<Text>,
     /// What a pod that declares nothing is taken to need
     #[arg(long, env = "FILMGATE_DEFAULT_VRAM", value_name = "QUANTITY")]
     pub default_vram: Option<Text>,
@@ -251,6 +256,7 @@ impl FileSettings {
         over(&mut self.stale_policy, flags.stale_policy);
         over(&mut self.hold_ttl, flags.hold_ttl);
         over(&mut self.holds, flags.holds);
+        over(&mut self.starvation_after, flags.starvation_after);
         over(&mut self.default_vram, flags.default_vram);
         over(&mut self.exclusive_foreign, flags.exclusive_foreign);
         over(&mut self.cuda_context, flags.cuda_context);

@@ -10,8 +10,8 @@
 //! over the pods that have a claim or a measurement there. Everything is a function of the last
 //! reading and the claims: there are no counters to drift.
 //!
-//! From `free` goes what is only promised: holds, and *nominated* claims of pods for which others
-//! were asked to leave. The victims' charges are still there at first, and both are never needed
+//! From `free` goes what is only promised: holds, what is *reserved* for a pod that has waited too
+//! long, and *nominated* claims of pods for which others were asked to leave. The victims' charges are still there at first, and both are never needed
 //! at once, so a GPU keeps the larger of the two:
 //!
 //! ```text
@@ -22,12 +22,16 @@
 //! now, beside what the victims hold, and later, beside those that take their places; the sum
 //! above is what satisfies both, since victims only ever give back.
 
+mod devices;
+
 use std::sync::Arc;
 
-use super::claim::Claim;
+use super::claim::{Claim, ClaimState};
 use super::ledger::Policy;
 use super::reading::{Attribution, GpuReading, Health, Reading};
 use super::{Bytes, GpuUuid, PodUid, Time};
+
+pub use devices::DevicesLeft;
 
 /// One node's GPUs as a pod would find them, at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +42,8 @@ pub struct NodeView {
     pub is_placing: bool,
     /// A pod is on its way to a GPU that was predicted: nobody may take a device before it.
     pub is_predicted: bool,
+    /// Where devices are kept for pods that precede the asker: what it may have of them.
+    pub devices_left: Vec<DevicesLeft>,
     /// Until when the view holds: the end of the first hold in it.
     pub valid_until: Option<Time>,
 }
@@ -66,8 +72,9 @@ pub struct GpuState {
     pub charged: Bytes,
     /// Σ over claims that are only held, beyond what is measured of their pods.
     pub held: Bytes,
-    /// Σ over nominated claims, beyond what their victims still hold.
-    pub nominated: Bytes,
+    /// Σ over claims that precede a newcomer: reserved ones, and nominated ones beyond what their
+    /// victims still hold.
+    pub kept: Bytes,
     /// What a newcomer may have.
     pub free: Bytes,
     /// Claims on it, and pods measured on it without one.
@@ -111,7 +118,7 @@ pub struct Charge {
 pub struct Asker<'a> {
     /// Its own claim is left out.
     pub pod: Option<&'a PodUid>,
-    /// It passes around claims that are nominated for pods of a lower priority.
+    /// It passes around claims that are nominated or reserved for pods of a lower priority.
     pub priority: i32,
     /// What if these were gone: their claims, their measurements, their devices.
     pub gone: &'a [PodUid],
@@ -135,9 +142,7 @@ impl<'a> Asker<'a> {
     pub fn overlooks(&self, claim: &Claim) -> bool {
         let uid = &claim.pod.uid;
         let is_lower = |priority: i32| priority < self.priority;
-        Some(uid) == self.pod
-            || self.gone.contains(uid)
-            || claim.nominated().is_some_and(|nomination| is_lower(nomination.priority))
+        Some(uid) == self.pod || self.gone.contains(uid) || claim.precedence().is_some_and(is_lower)
     }
 }
 
@@ -156,7 +161,7 @@ pub fn view(
     let tally = |gpu| Tally::of_measurements(gpu, asker.gone);
     let mut tally: Vec<Tally> = reading.gpus.iter().map(tally).collect();
     let mut view = NodeView::default();
-    for claim in counted {
+    for claim in &counted {
         view.valid_until = view.valid_until.into_iter().chain(claim.until()).min();
         if !claim.is_advice() {
             view.is_placing |= claim.is_placing(reading);
@@ -171,7 +176,8 @@ pub fn view(
     let is_degraded = reading.attribution != Attribution::Full;
     let states = reading.gpus.iter().zip(tally);
     view.gpus = states.map(|(gpu, tally)| tally.state(gpu, policy, is_degraded)).collect();
-    count_devices(&mut view, reading, claims, asker.gone);
+    view.devices_left = devices::left(&view.gpus, &counted, &victims);
+    devices::count(&mut view, reading, claims, asker.gone);
     if !asker.gone.is_empty() {
         // Until they are gone, who is on the way to a predicted GPU has arrived. Until then all
         // that it could take are charged; but where the plugin sends the next one is not known.
@@ -187,20 +193,6 @@ fn victims<'a>(claims: &[&'a Claim]) -> Vec<&'a PodUid> {
     victims.sort_unstable();
     victims.dedup();
     victims
-}
-
-/// The device plugin's book, as far as it is known.
-fn count_devices(view: &mut NodeView, reading: &Reading, claims: &[Claim], gone: &[PodUid]) {
-    let is_given_back = |claim: &Claim, device| gone.contains(&claim.pod.uid) && claim.owns(device);
-    for device in &reading.devices {
-        if claims.iter().any(|claim| is_given_back(claim, device)) {
-            continue;
-        }
-        let Some(gpu) = view.gpus.iter_mut().find(|gpu| gpu.uuid == device.gpu) else { continue };
-        let stays = claims.iter().any(|claim| claim.is_staying() && claim.owns(device));
-        gpu.assigned += 1;
-        gpu.vacating += u32::from(!stays);
-    }
 }
 
 /// What the claim costs each GPU of the reading. Charges follow the book that is real: the pod's
@@ -224,6 +216,7 @@ struct Tally<'a> {
     charged: Bytes,
     held: Bytes,
     nominated: Bytes,
+    reserved: Bytes,
     /// What victims of nominated claims still hold.
     outgoing: Bytes,
     tenants: u32,
@@ -238,6 +231,7 @@ impl<'a> Tally<'a> {
             charged: Bytes::ZERO,
             held: Bytes::ZERO,
             nominated: Bytes::ZERO,
+            reserved: Bytes::ZERO,
             outgoing: Bytes::ZERO,
             tenants: 0,
             is_exclusive: false,
@@ -250,7 +244,11 @@ impl<'a> Tally<'a> {
         if claim.is_advice() {
             // Advice may vanish; what the pod's processes hold is none.
             self.charged += measured;
-            let promised = if claim.is_held() { &mut self.held } else { &mut self.nominated };
+            let promised = match claim.state {
+                ClaimState::Held { .. } => &mut self.held,
+                ClaimState::Reserved { .. } => &mut self.reserved,
+                _ => &mut self.nominated,
+            };
             *promised += charge.bytes - measured;
         } else {
             self.charged += charge.bytes;
@@ -274,7 +272,7 @@ impl<'a> Tally<'a> {
             self.unclaimed.iter().filter(|(_, used)| *used > Bytes::ZERO).count();
         let tenants = self.tenants + measured_tenants as u32;
         let foreign = gpu.foreign();
-        let nominated = self.nominated - self.outgoing;
+        let kept = self.nominated - self.outgoing + self.reserved;
         let limit = gpu.total - gpu.reserved - policy.headroom;
         let is_used = tenants > 0 || gpu.used > policy.headroom;
         let closed = if gpu.health != Health::Healthy {
@@ -295,8 +293,8 @@ impl<'a> Tally<'a> {
             foreign,
             charged,
             held: self.held,
-            nominated,
-            free: limit - foreign - charged - self.held - nominated,
+            kept,
+            free: limit - foreign - charged - self.held - kept,
             tenants,
             closed,
             replicas: gpu.replicas,

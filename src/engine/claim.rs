@@ -64,6 +64,13 @@ pub enum ClaimState {
         /// When.
         until: Time,
     },
+    /// Advice: the pod has waited for too long, and what becomes free here is kept for it.
+    Reserved {
+        /// Of the pod: the place is kept from pods of the same or a lower priority.
+        priority: i32,
+        /// Since when.
+        since: Time,
+    },
     /// Advice: pods were asked to leave so that this one fits; see [`Claim::nomination`].
     Nominated,
     /// A Binding may have been sent. Ends only with the API server's word.
@@ -93,7 +100,24 @@ impl Claim {
     /// Advice only: it may vanish at any moment.
     #[must_use]
     pub fn is_advice(&self) -> bool {
-        matches!(self.state, ClaimState::Held { .. } | ClaimState::Nominated)
+        use ClaimState::{Held, Nominated, Reserved};
+        matches!(self.state, Held { .. } | Reserved { .. } | Nominated)
+    }
+
+    /// It is a reservation.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        matches!(self.state, ClaimState::Reserved { .. })
+    }
+
+    /// The priority of the pod that the place is kept for: pods of the same or a lower one find it
+    /// taken, others pass around it.
+    #[must_use]
+    pub fn precedence(&self) -> Option<i32> {
+        match self.state {
+            ClaimState::Reserved { priority, .. } => Some(priority),
+            _ => self.nominated().map(|nomination| nomination.priority),
+        }
     }
 
     /// The nomination, where the claim is no more than that.
@@ -146,9 +170,9 @@ impl Claim {
         let there = |gpu: &&GpuUuid| reading.gpu(gpu).is_some();
         let planned: Vec<_> = self.planned.iter().map(|(gpu, _)| gpu).filter(there).collect();
         let places = match self.state {
-            ClaimState::Held { .. } | ClaimState::Nominated => return planned,
-            ClaimState::Binding { .. } => planned,
+            _ if self.is_advice() => return planned,
             ClaimState::Bound { .. } | ClaimState::Leaving { .. } => self.real(planned, reading),
+            _ => planned,
         };
         if places.is_empty() { self.anywhere(reading) } else { places }
     }
@@ -237,11 +261,11 @@ impl Claim {
     #[must_use]
     pub fn is_placing(&self, reading: &Reading) -> bool {
         match self.state {
-            ClaimState::Held { .. } | ClaimState::Nominated => false,
             ClaimState::Binding { .. } => true,
             ClaimState::Bound { .. } | ClaimState::Leaving { .. } => {
                 self.listed(reading).is_empty() && !self.is_settled(&self.seen(reading), reading)
             }
+            _ => false,
         }
     }
 

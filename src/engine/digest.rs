@@ -86,7 +86,7 @@ struct Open {
 
 impl Digest {
     /// The digest of a node. It abstains where GPUs differ in kind, or are capped, or where
-    /// someone is on the way to a predicted one, or is nominated: then it depends on who asks.
+    /// someone is on the way to a predicted one, or a place is kept: then it depends on who asks.
     pub(super) fn of(node: &Node, policy: &Policy, resources: &mut Resources) -> Self {
         let open = open_gpus(&node.view);
         let stance = stance(node, &open, policy, resources).unwrap_or(Stance::Abstains);
@@ -169,8 +169,8 @@ fn stance(
     let view = &node.view;
     let resource = &view.gpus.first()?.resource;
     let is_alike = view.gpus.iter().all(|gpu| gpu.resource == *resource);
-    let is_nominated = node.claims.iter().any(|claim| claim.nominated().is_some());
-    if node.is_mps || view.is_predicted || !is_alike || is_nominated {
+    let is_kept = node.claims.iter().any(|claim| claim.precedence().is_some());
+    if node.is_mps || view.is_predicted || !is_alike || is_kept {
         return None;
     }
     let terrain = Terrain { policy, is_mps: false, freshness: 0.0 };

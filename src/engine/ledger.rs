@@ -13,6 +13,7 @@ mod line;
 mod node;
 mod notices;
 mod preemption;
+mod starvation;
 mod victims;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -29,6 +30,7 @@ use super::{Bytes, NodeName, PodFacts, PodRef, PodUid, Time};
 
 use directory::Directory;
 use notices::Notices;
+use starvation::Reservation;
 
 pub use admission::{Admission, AdmitError, HoldOutcome};
 pub use events::{Arrival, NodeFacts};
@@ -51,6 +53,8 @@ pub struct Policy {
     pub hold_ttl: Duration,
     /// How long a nominated claim outlives the last of its victims.
     pub nomination_ttl: Duration,
+    /// How long a pod waits before what becomes free on one GPU is kept for it.
+    pub starvation_after: Duration,
     /// How long the hold of a woken pod lives: it is tried within its backoff, or not at all.
     pub wake_ttl: Duration,
     /// Whether holds are placed at all. Without them binds conflict more often; nothing else.
@@ -77,6 +81,7 @@ impl Default for Policy {
             stale_policy: StalePolicy::Declared,
             hold_ttl: Duration::from_secs(30),
             nomination_ttl: Duration::from_secs(60),
+            starvation_after: Duration::from_secs(120),
             wake_ttl: Duration::from_secs(5),
             holds: true,
             force_delete_grace: Duration::from_secs(30),
@@ -136,6 +141,7 @@ pub struct Ledger {
     /// Nodes where a newcomer may find more than before.
     freed: BTreeSet<NodeIndex>,
     expired_holds: u64,
+    reservation: Reservation,
     /// What people should know, until somebody asks.
     notices: Notices,
 }
@@ -176,6 +182,7 @@ impl Ledger {
             waiting: WaitingLine::default(),
             freed: BTreeSet::new(),
             expired_holds: 0,
+            reservation: Reservation::default(),
             notices: Notices::default(),
         }
     }

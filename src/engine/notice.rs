@@ -1,4 +1,5 @@
-//! What people are told of bound pods: forged annotations, growth, a GPU that is not the one.
+//! What people are told of pods: forged annotations, growth, a GPU that is not the one, a place that
+//! is kept.
 //! Nothing is decided by it.
 
 use std::fmt;
@@ -42,6 +43,15 @@ pub enum Notice {
         /// NVML's indices of those that it was found on.
         found_on: Vec<u32>,
     },
+    /// The pod has waited for too long, and a place is kept for it.
+    Reserved {
+        /// The pod.
+        pod: PodRef,
+        /// The node.
+        node: NodeName,
+        /// NVML's indices of the GPUs.
+        gpus: Vec<u32>,
+    },
 }
 
 impl Notice {
@@ -49,9 +59,10 @@ impl Notice {
     #[must_use]
     pub fn pod(&self) -> Option<&PodRef> {
         match self {
-            Self::Forged { pod, .. } | Self::Grown { pod, .. } | Self::Strayed { pod, .. } => {
-                Some(pod)
-            }
+            Self::Forged { pod, .. }
+            | Self::Grown { pod, .. }
+            | Self::Strayed { pod, .. }
+            | Self::Reserved { pod, .. } => Some(pod),
             Self::Landed => None,
         }
     }
@@ -64,6 +75,7 @@ impl Notice {
             Self::Grown { .. } => "GrewPastCharge",
             Self::Landed => "OnItsGPU",
             Self::Strayed { .. } => "OnAnotherGPU",
+            Self::Reserved { .. } => "GPUReserved",
         }
     }
 }
@@ -86,6 +98,11 @@ impl fmt::Display for Notice {
                 "was sent to {} of {node} and is on {}: its charge follows; does the runtime obey NVIDIA_VISIBLE_DEVICES, and is pluginAllocation right?",
                 gpus(sent_to),
                 gpus(found_on)
+            ),
+            Self::Reserved { node, gpus: kept, .. } => write!(
+                text,
+                "has waited for long: what becomes free on {} of {node} is kept for it",
+                gpus(kept)
             ),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::accounting::{Closed, GpuState, NodeView};
+use super::accounting::{Closed, DevicesLeft, GpuState, NodeView};
 use super::ledger::{PluginAllocation, Policy};
 use super::request::{GpuAsk, Share, Vram};
 use super::score::{self, Terms};
@@ -70,6 +70,10 @@ pub fn place(view: &NodeView, ask: &GpuAsk, terrain: Terrain<'_>) -> Result<Plac
     for share in &ask.early {
         let gpus = draft.choose_alone(share)?;
         draft.take_alone(share, &gpus);
+    }
+    let is_short = |left: &DevicesLeft| ask.devices_of(&left.resource) > left.count;
+    if view.devices_left.iter().any(is_short) {
+        return Err(Reason::DevicesKept);
     }
     Ok(draft.finish())
 }

@@ -35,13 +35,15 @@ pub enum Reason {
     AboveMpsShare,
     /// Several GPUs for a container that filmgate cannot steer could be replicas of one GPU.
     NeedsSteering,
+    /// The devices that are left are kept for a pod that precedes this one.
+    DevicesKept,
     /// Another pod's GPU on the node is not known yet, so the plugin's next choice is not either.
     PlacementInFlight,
 }
 
 impl Reason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::UnknownNode,
         Self::NeverRead,
@@ -55,6 +57,7 @@ impl Reason {
         Self::Unattributed,
         Self::AboveMpsShare,
         Self::NeedsSteering,
+        Self::DevicesKept,
         Self::PlacementInFlight,
     ];
 
@@ -75,6 +78,7 @@ impl Reason {
             Self::Unattributed => "GPU in use and VRAM not attributable to pods",
             Self::AboveMpsShare => "more VRAM than an MPS client may use",
             Self::NeedsSteering => "several shared GPUs need steering",
+            Self::DevicesKept => "GPU devices kept for another pod",
             Self::PlacementInFlight => "placement in flight",
         }
     }
@@ -96,6 +100,7 @@ impl Reason {
             Self::Unattributed => "unattributed",
             Self::AboveMpsShare => "above_mps_share",
             Self::NeedsSteering => "needs_steering",
+            Self::DevicesKept => "devices_kept",
             Self::PlacementInFlight => "placement_in_flight",
         }
     }

@@ -311,6 +311,15 @@ impl GpuAsk {
         side_by_side.max(alone)
     }
 
+    /// The same of one extended resource.
+    #[must_use]
+    pub fn devices_of(&self, resource: &str) -> u32 {
+        let devices = |share: &Share| if *share.resource == *resource { share.gpus } else { 0 };
+        let side_by_side: u32 = self.shares.iter().map(devices).sum();
+        let alone = self.early.iter().map(devices).max().unwrap_or(0);
+        side_by_side.max(alone)
+    }
+
     /// Whether every container takes the GPU that filmgate chooses.
     #[must_use]
     pub fn is_steered(&self) -> bool {

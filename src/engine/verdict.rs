@@ -69,9 +69,9 @@ pub struct GpuVerdict {
     pub charged_bytes: Bytes,
     /// Held for pods on their way.
     pub held_bytes: Bytes,
-    /// Kept for pods for which others were asked to leave, beyond what those still hold. For
-    /// whom: the tenants that are `nominated`.
-    pub nominated_bytes: Bytes,
+    /// Kept for a pod that has waited too long, and for pods for which others were asked to leave,
+    /// beyond what those still hold. For whom: the tenants that are `reserved` or `nominated`.
+    pub kept_bytes: Bytes,
     /// What a newcomer may have.
     pub free_bytes: Bytes,
     /// Part of the time in which a kernel ran.
@@ -245,7 +245,7 @@ impl Ledger {
             foreign_bytes: gpu.foreign,
             charged_bytes: gpu.charged,
             held_bytes: gpu.held,
-            nominated_bytes: gpu.nominated,
+            kept_bytes: gpu.kept,
             free_bytes: gpu.open_bytes(),
             utilization_ratio: gpu.utilization_ratio,
             reason: judged.err().map(Refusal::of),
@@ -284,7 +284,7 @@ impl Ledger {
             total: gpu.total,
             pods: gpu.charged,
             foreign: gpu.foreign,
-            held: gpu.held + gpu.nominated,
+            held: gpu.held + gpu.kept,
             age: node.age(now),
         })
     }
@@ -355,6 +355,7 @@ fn pod_name(ledger: &Ledger, uid: &PodUid) -> String {
 fn state(claim: &Claim) -> &'static str {
     match claim.state {
         ClaimState::Held { .. } => "held",
+        ClaimState::Reserved { .. } => "reserved",
         ClaimState::Nominated => "nominated",
         ClaimState::Binding { in_doubt: false } => "binding",
         ClaimState::Binding { in_doubt: true } => "inDoubt",

@@ -32,6 +32,8 @@ pub(super) struct Waiting {
     /// Since when it waits.
     pub(super) since: Time,
     wake: Wake,
+    /// Nothing was to be reserved for it: until when it is not looked at again.
+    passed_over_until: Time,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +74,10 @@ impl WaitingLine {
         let wake = before
             .as_ref()
             .map_or(Wake { not_before: now, interval: LEAST_WAKE_INTERVAL }, |one| one.wake);
-        let since = before.map_or(now, |one| one.since);
-        let waiting = Waiting { pod: facts.id.clone(), ask: ask.clone(), offered, since, wake };
+        let since = before.as_ref().map_or(now, |one| one.since);
+        let passed_over_until = before.map_or(Time::ZERO, |one| one.passed_over_until);
+        let (pod, ask) = (facts.id.clone(), ask.clone());
+        let waiting = Waiting { pod, ask, offered, since, wake, passed_over_until };
         self.ranks.insert(facts.id.uid.clone(), rank.clone());
         self.line.insert(rank, waiting);
     }
@@ -86,6 +90,23 @@ impl WaitingLine {
     /// Whether the pod is in the line.
     pub(super) fn contains(&self, pod: &PodUid) -> bool {
         self.ranks.contains_key(pod)
+    }
+
+    /// The pod's place in the line.
+    pub(super) fn get(&self, pod: &PodUid) -> Option<&Waiting> {
+        self.line.get(self.ranks.get(pod)?)
+    }
+
+    /// The first that has waited for so long, and is not passed over.
+    pub(super) fn first_starved(&self, after: Duration, now: Time) -> Option<&Waiting> {
+        self.iter().find(|one| now.since(one.since) >= after && one.passed_over_until <= now)
+    }
+
+    /// Passes the pod over until then, in the search for one that starves.
+    pub(super) fn pass_over(&mut self, pod: &PodUid, until: Time) {
+        if let Some(one) = self.ranks.get(pod).and_then(|rank| self.line.get_mut(rank)) {
+            one.passed_over_until = until;
+        }
     }
 
     /// The line, first in line first.

@@ -23,6 +23,8 @@ pub struct Answer {
     pub waiting_seconds: Option<f64>,
     /// How many are before it in the line.
     pub before_it: Option<usize>,
+    /// The node where what becomes free is kept for it.
+    pub reserved_on: Option<String>,
     /// How far its claim has come.
     pub claim: Option<String>,
     /// Where its claim lies.
@@ -110,7 +112,7 @@ pub struct Gpu {
     pub held_bytes: Bytes,
     /// Kept for pods for which others were asked to leave.
     #[serde(default)]
-    pub nominated_bytes: Bytes,
+    pub kept_bytes: Bytes,
     /// What a newcomer may have.
     pub free_bytes: Bytes,
     /// Why it is refused.

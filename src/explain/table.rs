@@ -60,11 +60,15 @@ fn state(answer: &Answer) -> String {
     match answer.state.as_str() {
         "whatIf" => "what if it were asked for now".to_owned(),
         "noGpu" => "asks for no GPU: filmgate lets it pass everywhere".to_owned(),
-        "waiting" => format!(
-            "waits for {:.0} s, {} before it",
-            answer.waiting_seconds.unwrap_or_default(),
-            answer.before_it.unwrap_or_default(),
-        ),
+        "waiting" => {
+            let kept = answer.reserved_on.as_ref();
+            format!(
+                "waits for {:.0} s, {} before it{}",
+                answer.waiting_seconds.unwrap_or_default(),
+                answer.before_it.unwrap_or_default(),
+                kept.map(|node| format!(", a place on {node} is reserved")).unwrap_or_default(),
+            )
+        }
         "placed" => {
             let by = if answer.is_unmanaged { ", by others: filmgate was not asked" } else { "" };
             format!("{} on {node}{by}", answer.claim.as_deref().unwrap_or("placed"))
@@ -139,7 +143,7 @@ fn gpu_row(gpu: &Gpu, node: &Node) -> Vec<String> {
         gib(gpu.used_bytes),
         gib(gpu.foreign_bytes),
         gib(gpu.charged_bytes),
-        gib(gpu.held_bytes + gpu.nominated_bytes),
+        gib(gpu.held_bytes + gpu.kept_bytes),
         gib(gpu.free_bytes),
         gpu.score.map_or_else(String::new, |score| format!("{score:.2}")),
         terms,
@@ -181,7 +185,7 @@ mod tests {
 
     #[test]
     fn shows_the_answer_that_the_extender_gives() {
-        let answer: Answer = serde_json::from_str(WAITING).unwrap();
+        let mut answer: Answer = serde_json::from_str(WAITING).unwrap();
         let text = render(&answer);
         assert!(text.starts_with("default/p: waits for 2 s, 0 before it\n"), "{text}");
         assert!(text.contains("nearest miss: asked 30.0 GiB (declared); most free: "), "{text}");
@@ -190,6 +194,9 @@ mod tests {
         }
         let widest = text.lines().map(str::len).max();
         assert!(widest < Some(200), "{text}");
+        answer.reserved_on = Some("gpu-2".to_owned());
+        let text = render(&answer);
+        assert!(text.contains("0 before it, a place on gpu-2 is reserved\n"), "{text}");
     }
 
     #[test]

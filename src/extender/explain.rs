@@ -67,6 +67,9 @@ pub enum PodState {
         waiting_seconds: f64,
         /// How many are before it in the line.
         before_it: usize,
+        /// The node where what becomes free is kept for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reserved_on: Option<NodeName>,
     },
     /// It has room on a node.
     #[serde(rename_all = "camelCase")]
@@ -177,7 +180,8 @@ fn explain(
 }
 
 fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
-    if let Some((node, claim)) = ledger.claim(&facts.id.uid) {
+    let claim = ledger.claim(&facts.id.uid);
+    if let Some((node, claim)) = claim.filter(|(_, claim)| !claim.is_reserved()) {
         let charged = claim.planned.iter();
         return PodState::Placed {
             claim: claim_word(claim.state),
@@ -190,9 +194,11 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
     }
     let mut line = ledger.waiting().enumerate();
     match line.find(|(_, waiting)| waiting.pod.uid == facts.id.uid) {
-        Some((before_it, waiting)) => {
-            PodState::Waiting { waiting_seconds: now.since(waiting.since).as_secs_f64(), before_it }
-        }
+        Some((before_it, waiting)) => PodState::Waiting {
+            waiting_seconds: now.since(waiting.since).as_secs_f64(),
+            before_it,
+            reserved_on: claim.map(|(node, _)| node.clone()),
+        },
         None => PodState::Pending,
     }
 }
@@ -200,6 +206,7 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
 fn claim_word(state: ClaimState) -> &'static str {
     match state {
         ClaimState::Held { .. } => "held",
+        ClaimState::Reserved { .. } => "reserved",
         ClaimState::Nominated => "nominated",
         ClaimState::Binding { in_doubt: false } => "binding",
         ClaimState::Binding { in_doubt: true } => "inDoubt",

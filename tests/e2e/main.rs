@@ -19,6 +19,7 @@ mod outage;
 mod preemption;
 mod race;
 mod release;
+mod starvation;
 mod telemetry;
 mod wide;
 mod world;

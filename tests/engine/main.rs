@@ -18,6 +18,7 @@ mod preemption;
 mod readings;
 mod release;
 mod relists;
+mod starvation;
 mod unsteered;
 mod usual;
 mod victims;

@@ -22,7 +22,7 @@ fn one_set_of_victims_is_enough() {
 
 #[test]
 fn a_newcomer_does_not_take_the_place_while_the_victims_memory_lingers_or_is_gone() {
-    let n0 = node("n0").gpus(1);
+    let n0 = node("n0").gpus(1).replicas(4);
     let mut gate = Gate::with(std::slice::from_ref(&n0));
     let victim = gate.bind(&low("victim").vram(20), "n0");
     let asker = high("asker").vram(20);
@@ -45,6 +45,32 @@ fn a_newcomer_does_not_take_the_place_while_the_victims_memory_lingers_or_is_gon
     }
     assert_eq!(gate.refusal(&pod("tiny").vram(3), "n0"), None, "what is beside it is free");
     assert!(gate.bind(&asker, "n0").facts.node.is_some());
+}
+
+/// When the victims are gone and nobody else could be evicted there, kube-scheduler takes its
+/// nomination back, and with it the devices that it kept for the preemptor.
+#[test]
+fn a_newcomer_does_not_take_the_last_device_beside_the_place() {
+    let n0 = node("n0").gpus(1).replicas(2);
+    let mut gate = Gate::with(std::slice::from_ref(&n0));
+    let victim = gate.bind(&low("victim").vram(8), "n0");
+    let asker = high("asker").vram(10);
+    gate.preempt(&asker, &[clear("n0", &[&victim])]);
+    let (tiny, second) = (pod("tiny").vram(1), pod("second").vram(1));
+    gate.add(&tiny);
+    gate.add(&second);
+    assert_eq!(gate.refusal(&tiny, "n0"), None, "one of two is left");
+    gate.hold(&tiny, "n0");
+    assert_eq!(gate.refusal(&second, "n0"), Some(Reason::DevicesKept));
+    gate.leave(&victim, &n0);
+    gate.bind(&tiny, "n0");
+    assert_eq!(gate.refusal(&second, "n0"), Some(Reason::DevicesKept));
+    let refused = Err(AdmitError::Refused(Reason::DevicesKept));
+    assert_eq!(gate.admit(&second, "n0").map(|_| ()), refused);
+    gate.refuse(&second, &["n0"]);
+    gate.wakes();
+    gate.ledger.delete_pod(asker.uid(), None, gate.now);
+    assert_eq!(gate.wakes(), [("second".to_owned(), "n0".to_owned())], "nobody comes");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn check_figures(world: &World) {
         let (foreign, charged) = world.oracle.figures(node, reading);
         assert_eq!((gpu.foreign, gpu.charged), (foreign, charged), "{node} {}", gpu.uuid);
         let limit = gpu.total - gpu.reserved - world.policy.headroom;
-        assert_eq!(gpu.free, limit - foreign - charged - gpu.held - gpu.nominated);
+        assert_eq!(gpu.free, limit - foreign - charged - gpu.held - gpu.kept);
     });
 }
 

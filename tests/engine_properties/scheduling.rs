@@ -131,6 +131,8 @@ impl World {
     }
 
     pub(crate) fn wake(&mut self) {
+        self.ledger.reserve(self.cluster.now);
+        assert!(self.ledger.reservations() <= 1, "two places are reserved");
         for wake in self.ledger.take_wakes(self.cluster.now) {
             let known = self.ledger.pod(&wake.pod.uid).expect("only a known pod is woken");
             assert!(known.node.is_none() && !known.has_ended, "woken, though it does not wait");
@@ -175,17 +177,18 @@ impl World {
         });
     }
 
-    /// What the pod must leave to pods of its own priority or a higher one: nominated bytes, and
-    /// the victims whose memory they will be.
+    /// What the pod must leave to pods of its own priority or a higher one: nominated and reserved
+    /// bytes, and the victims whose memory the former will be.
     fn promises(&self, node: &NodeName, pod: &PodUid) -> Promises {
         let priority = self.ledger.pod(pod).map_or(i32::MIN, |known| known.priority);
         let mut promises = Promises::default();
         for (at, claim) in self.ledger.claims() {
-            let Some(nomination) = claim.nominated() else { continue };
+            let Some(precedence) = claim.precedence() else { continue };
             let is_over = claim.is_over(self.cluster.now);
-            if at == node && claim.pod.uid != *pod && nomination.priority >= priority && !is_over {
+            if at == node && claim.pod.uid != *pod && precedence >= priority && !is_over {
                 promises.bytes.extend(claim.planned.iter().cloned());
-                promises.victims.extend(nomination.victims.iter().cloned());
+                let victims = claim.nominated().into_iter().flat_map(|one| &one.victims);
+                promises.victims.extend(victims.cloned());
             }
         }
         promises

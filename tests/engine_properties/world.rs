@@ -1,6 +1,7 @@
 //! The ledger among everything that it talks to, and what must hold after every step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use filmgate::engine::claim::ClaimState;
 use filmgate::engine::{
@@ -30,6 +31,8 @@ impl World {
     pub(crate) fn new(config: Config) -> Self {
         let policy = Policy {
             holds: config.holds,
+            // Short enough to come about between other steps.
+            starvation_after: Duration::from_secs(20),
             stale_policy: if config.rejects_stale {
                 StalePolicy::Reject
             } else {
@@ -74,7 +77,7 @@ impl World {
     pub(crate) fn take(&mut self, step: &Step) {
         let is_honest = self.cluster.config.is_honest;
         // No two things happen at one moment.
-        self.cluster.now = self.cluster.now + std::time::Duration::from_micros(1);
+        self.cluster.now = self.cluster.now + Duration::from_micros(1);
         match *step {
             Step::Pass { seconds } => self.pass(seconds),
             Step::Tick => self.ledger.tick(self.cluster.now),
@@ -199,7 +202,7 @@ impl World {
     }
 
     pub(crate) fn pass(&mut self, seconds: u64) {
-        self.cluster.now = self.cluster.now + std::time::Duration::from_secs(seconds);
+        self.cluster.now = self.cluster.now + Duration::from_secs(seconds);
     }
 
     /// Among honest nodes a device comes back only when we know its pod to be gone and no pod is on
@@ -362,10 +365,10 @@ impl World {
                 panic!("{claim:?} has no reason")
             };
             let state = match claim.state {
-                ClaimState::Held { .. } | ClaimState::Nominated => continue,
                 ClaimState::Binding { .. } => State::Binding,
                 ClaimState::Bound { since } => State::Bound { since },
                 ClaimState::Leaving { not_before } => State::Leaving { not_before },
+                _ => continue,
             };
             assert_eq!((node, state), (&expected.node, expected.state), "{uid}");
             assert_eq!((&claim.planned, &claim.ask), (&expected.planned, &expected.ask), "{uid}");

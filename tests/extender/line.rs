@@ -8,8 +8,9 @@ use filmgate::extender::gate::{FreshReading, SamplingSource};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use serde_json::json;
 
-use crate::site::{Site, asking};
+use crate::site::{Site, asking, bound};
 use crate::support::{Node, node};
 
 fn full() -> Node {
@@ -31,6 +32,42 @@ async fn memory_that_becomes_free_wakes_the_waiting_pod_and_holds_it() {
     assert!(site.is_held_on("p", "n0"));
     assert_eq!(site.metric("filmgate_wakes_total").await, "1");
     assert_eq!(site.metric("filmgate_waiting_pods").await, "1");
+}
+
+#[tokio::test]
+async fn a_pod_that_has_waited_too_long_has_a_place_reserved_and_is_told() {
+    let n0 = node("n0").gpus(1).replicas(4);
+    let site = Site::with(std::slice::from_ref(&n0));
+    site.add(&bound(asking("other", "16Gi"), "n0"));
+    let big = asking("big", "20Gi");
+    site.add(&big);
+    site.filter(&big, &["n0"]).await;
+    site.clock.advance(Duration::from_secs(119));
+    site.gate.round();
+    assert_eq!(site.metric("filmgate_reserved_claims").await, "0");
+    site.clock.advance(Duration::from_secs(1));
+    site.gate.round();
+    assert_eq!(site.metric("filmgate_reserved_claims").await, "1");
+    let text = "has waited for long: what becomes free on GPU 0 of n0 is kept for it";
+    assert_eq!(site.script.notices(), [("big".to_owned(), "GPUReserved", text.to_owned())]);
+    let explained = site.get("/explain?pod=default/big").await.json();
+    assert_eq!((&explained["state"], &explained["reservedOn"]), (&json!("waiting"), &json!("n0")));
+    let small = asking("small", "4Gi");
+    site.add(&small);
+    assert!(site.passing(&small, &["n0"]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_standby_reserves_nothing() {
+    let site = Site::with(&[node("n0").gpus(1).replicas(4)]);
+    site.add(&bound(asking("other", "16Gi"), "n0"));
+    let big = asking("big", "20Gi");
+    site.add(&big);
+    site.filter(&big, &["n0"]).await;
+    site.gate.stand_by();
+    site.clock.advance(Duration::from_secs(120));
+    site.gate.round();
+    assert_eq!(site.metric("filmgate_reserved_claims").await, "0");
 }
 
 #[tokio::test]

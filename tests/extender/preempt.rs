@@ -61,7 +61,7 @@ async fn one_node_is_answered_and_its_place_is_kept() {
     assert_eq!(site.metric("filmgate_preemption_victims_total").await, "1");
     assert_eq!(site.metric("filmgate_nominated_claims").await, "1");
     let labels = r#"node="n0",gpu="0",UUID="GPU-n0-0",modelName="NVIDIA L4""#;
-    let nominated = format!("filmgate_gpu_nominated_bytes{{{labels}}}");
+    let nominated = format!("filmgate_gpu_kept_bytes{{{labels}}}");
     assert_eq!(site.metric(&nominated).await, "0", "the victim holds more");
     assert_eq!(preempt(&site, &call(&high(), &BOTH)).await, json!({}), "a second set");
     let count = |outcome| {
@@ -219,9 +219,9 @@ async fn explain_shows_what_is_nominated_and_for_whom() {
     let other = site.verb("/explain", &asking("p", "2Gi")).await;
     let n0 = other["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "n0").unwrap();
     let gpu = &n0["gpus"][0];
-    assert_eq!(gpu["nominatedBytes"], json!(2_u64 << 30), "22 less the 20 that are still there");
+    assert_eq!(gpu["keptBytes"], json!(2_u64 << 30), "22 less the 20 that are still there");
     let higher = site.verb("/explain", &ranked("p", "2Gi", 1001)).await;
-    assert!(!higher.to_string().contains("\"nominatedBytes\":2"), "it passes around");
+    assert!(!higher.to_string().contains("\"keptBytes\":2"), "it passes around");
     let tenant = json!({
         "pod": "default/high", "state": "nominated", "chargedBytes": 22_u64 << 30, "measuredBytes": 0
     });

@@ -103,10 +103,9 @@ impl Ledger {
 
     /// The pod is not there (any more): advice ends at once, charges when a sampling shows it.
     fn end_pod(&mut self, pod: &PodUid, was_seen: bool, now: Time) {
-        self.waiting.remove(pod);
         let known = self.pods.remove(pod);
+        self.drop_advice(pod, now);
         match self.claim_mut(pod).map(|(_, claim)| claim.state) {
-            Some(ClaimState::Held { .. } | ClaimState::Nominated) => self.drop_advice(pod, now),
             // Its last state had no node and there is no pod any more: no Binding can commit.
             Some(ClaimState::Binding { .. }) if was_seen => {
                 self.remove_claim(pod, now);
@@ -119,7 +118,7 @@ impl Ledger {
                     if ended { std::time::Duration::ZERO } else { self.policy.force_delete_grace };
                 self.start_leaving(pod, now + grace, now);
             }
-            Some(ClaimState::Leaving { .. }) | None => {}
+            _ => {}
         }
     }
 

@@ -236,7 +236,7 @@ impl Node {
             ClaimState::Held { .. } | ClaimState::Leaving { .. } => true,
             ClaimState::Nominated => true,
             ClaimState::Bound { .. } => is_placing(claim),
-            ClaimState::Binding { .. } => false,
+            ClaimState::Reserved { .. } | ClaimState::Binding { .. } => false,
         };
         self.is_disputed || self.claims.iter().any(is_restless)
     }
@@ -263,14 +263,15 @@ fn is_roomier(now: &NodeView, before: &NodeView) -> bool {
         (before.is_placing && !now.is_placing) || (before.is_predicted && !now.is_predicted);
     !same_gpus
         || settled
+        || now.devices_left != before.devices_left
         || now.gpus.iter().zip(&before.gpus).any(|(now, before)| may_take_more(now, before))
 }
 
 /// Whether some pod that the GPU would have refused before may fit it now.
 fn may_take_more(now: &GpuState, before: &GpuState) -> bool {
-    // What victims give back counts as nominated at once, and is room for the pod that waits for it.
+    // What victims give back counts as kept at once, and is room for the pod that waits for it.
     now.open_bytes() > before.open_bytes()
-        || now.nominated > before.nominated
+        || now.kept > before.kept
         || now.tenants < before.tenants
         || now.foreign < before.foreign
         || now.assigned != before.assigned

@@ -19,7 +19,7 @@ const MOST: usize = 1024;
 pub(super) struct Notices(VecDeque<(Time, Notice)>);
 
 impl Notices {
-    fn push(&mut self, notice: Notice, now: Time) {
+    pub(super) fn push(&mut self, notice: Notice, now: Time) {
         if self.0.len() >= MOST {
             self.0.pop_front();
         }

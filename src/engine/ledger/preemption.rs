@@ -136,7 +136,7 @@ impl Ledger {
     /// that it may pass around: those nodes are looked at again.
     pub fn reconsider_nominations(&mut self) {
         let is_kept = |index: &&NodeIndex| {
-            self.nodes[**index].claims.iter().any(|claim| claim.nominated().is_some())
+            self.nodes[**index].claims.iter().any(|claim| claim.precedence().is_some())
         };
         self.freed.extend(self.restless.iter().filter(is_kept));
     }

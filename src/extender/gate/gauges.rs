@@ -26,8 +26,8 @@ const GPU_GAUGES: [(&str, &str); 5] = [
     ),
     ("filmgate_gpu_held_bytes", "Held for pods on their way."),
     (
-        "filmgate_gpu_nominated_bytes",
-        "Kept for pods for which others were asked to leave, beyond what those still hold.",
+        "filmgate_gpu_kept_bytes",
+        "Kept for pods that waited too long, or for which others were asked to leave.",
     ),
     ("filmgate_gpu_free_bytes", "What a newcomer may have."),
     (
@@ -44,6 +44,7 @@ struct Figures {
     side_writes: Option<SideWrites>,
     holds: usize,
     nominations: usize,
+    reservations: usize,
     waiting: usize,
     in_doubt: usize,
     expired_holds: u64,
@@ -66,13 +67,8 @@ impl Gate {
             let headroom = ledger.policy().headroom;
             let mut gpus = Vec::new();
             ledger.for_each_gpu(|node, gpu| {
-                let bytes = [
-                    gpu.charged,
-                    gpu.held,
-                    gpu.nominated,
-                    gpu.open_bytes(),
-                    gpu.overdrawn(headroom),
-                ];
+                let bytes =
+                    [gpu.charged, gpu.held, gpu.kept, gpu.open_bytes(), gpu.overdrawn(headroom)];
                 let labels = GpuLabels { node: node.clone(), gpu: gpu.clone() };
                 gpus.push(GpuFigures { labels, bytes });
             });
@@ -88,6 +84,7 @@ impl Gate {
                 ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
                 holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
                 nominations: ledger.nominations(),
+                reservations: ledger.reservations(),
                 waiting: ledger.waiting().count(),
                 in_doubt: ledger.in_doubt().count(),
                 expired_holds: ledger.expired_holds(),
@@ -117,6 +114,8 @@ impl Figures {
         single(to, "filmgate_holds", "Holds open now.", "gauge", self.holds as u64);
         let help = "Places kept for pods for which others were asked to leave.";
         single(to, "filmgate_nominated_claims", help, "gauge", self.nominations as u64);
+        let help = "Places reserved for pods that have waited too long.";
+        single(to, "filmgate_reserved_claims", help, "gauge", self.reservations as u64);
         let help = "Holds that ended unused.";
         single(to, "filmgate_holds_expired_total", help, "counter", self.expired_holds);
         let help = "Pods that wait for VRAM.";

@@ -56,14 +56,20 @@ impl Gate {
         }
     }
 
-    /// One round: holds end, waiting pods that fit are woken. Returns the nodes to be asked for a
+    /// One round: holds end, a place is reserved for who has waited too long, waiting pods that
+    /// fit are woken. Returns the nodes to be asked for a
     /// sampling. The demo calls it by itself, in virtual time.
     pub fn round(&self) -> Vec<NodeName> {
         let now = self.clock.now();
         let wakes = {
             let mut ledger = self.write();
             ledger.tick(now);
-            if self.check_answering().is_ok() { ledger.take_wakes(now) } else { Vec::new() }
+            if self.check_answering().is_ok() {
+                ledger.reserve(now);
+                ledger.take_wakes(now)
+            } else {
+                Vec::new()
+            }
         };
         for wake in &wakes {
             tracing::debug!(pod = %wake.pod, node = %wake.node, "waking a waiting pod");
