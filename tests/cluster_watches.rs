@@ -33,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 enum Told {
     PodsListed(Vec<PodFacts>),
-    Pod(PodFacts),
+    Pod(Box<PodFacts>),
     PodDeleted(PodUid),
     NodesListed(Vec<NodeFacts>),
     Node(NodeFacts),
@@ -55,7 +55,7 @@ impl ClusterEvents for Sink {
         self.tell(Told::PodsListed(pods));
     }
     fn pod(&self, pod: PodFacts) {
-        self.tell(Told::Pod(pod));
+        self.tell(Told::Pod(Box::new(pod)));
     }
     fn pod_deleted(&self, pod: PodUid, _last: Option<PodFacts>) {
         self.tell(Told::PodDeleted(pod));

@@ -18,11 +18,11 @@ const MOST_ENLARGED: usize = 100;
 
 impl Ledger {
     /// The best of these candidates with as many more victims as it takes.
-    pub(super) fn enlarge_best<'c>(
+    pub(super) fn enlarge_best(
         &self,
         pod: &PodFacts,
         ask: &GpuAsk,
-        candidates: &mut dyn Iterator<Item = &'c Candidate>,
+        candidates: &mut dyn Iterator<Item = &Candidate>,
         spares: Spares<'_>,
         now: Time,
     ) -> Option<Candidate> {
@@ -55,7 +55,8 @@ impl Ledger {
         let mut next = 0;
         while next < added.len() {
             let spared = added.remove(next);
-            if !fits_without(&added) {
+            let fits = fits_without(&added);
+            if !fits {
                 added.insert(next, spared);
                 next += 1;
             }
