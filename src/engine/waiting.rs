@@ -23,7 +23,7 @@ pub(super) struct WaitingLine {
 }
 
 /// A pod in the line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) pod: PodRef,
     pub(super) ask: GpuAsk,
