@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use crate::engine::GpuUuid;
 
+pub mod book;
 pub mod curve;
+pub mod hardware;
+pub mod owner;
 pub mod peaks;
 pub mod scenario;
 pub mod simulated;
