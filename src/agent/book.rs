@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engine::{DeviceAssignment, GpuUuid};
+use crate::engine::{DeviceAssignment, GpuUuid, PodUid};
 
 /// One look into the book.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -12,6 +12,21 @@ pub struct Book {
     pub assignments: Vec<DeviceAssignment>,
     /// How each GPU or MIG instance is offered. Those that a device plugin holds back are missing.
     pub offers: HashMap<GpuUuid, Offer>,
+    /// The node's pods, where the kubelet tells them (PodsAPI): names for UIDs and container ids.
+    pub pods: Vec<KnownPod>,
+}
+
+/// A pod on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPod {
+    /// Its UID as its cgroup has it: of a static pod the hash of its manifest.
+    pub uid: PodUid,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Id (without the runtime's `containerd://`) and name of each container that was started.
+    pub containers: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// How a GPU is offered.
