@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::engine::{Bytes, GpuUuid};
 
@@ -16,6 +17,17 @@ pub struct Hardware {
     pub driver: Driver,
     /// Every GPU and MIG instance, in NVML's order; the last known ones while the driver is away.
     pub gpus: Vec<Gpu>,
+    /// Those that the driver counts, and that never told who they are.
+    pub unread: Vec<UnreadGpu>,
+}
+
+/// A GPU of which nothing is known yet, not even its UUID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadGpu {
+    /// NVML's index.
+    pub index: u32,
+    /// Why, for people.
+    pub why: Arc<str>,
 }
 
 /// The NVIDIA driver.
@@ -173,4 +185,10 @@ pub trait Source: Send + Sync + 'static {
     /// Makes a new sampling. It begins within this call, and ends within a deadline whatever the
     /// driver does: a GPU that does not answer in time is [`GpuState::Silent`].
     fn sample(&self) -> impl Future<Output = Hardware> + Send;
+
+    /// Signals that a sampling before its time would show something new, such as an XID error.
+    /// `None`: the source cannot tell.
+    fn movements(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
 }
