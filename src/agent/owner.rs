@@ -27,9 +27,10 @@ pub trait Owners: Send + Sync + 'static {
     /// list, whatever their numbers.
     fn begin(&self) -> impl OwnerLookup + Send;
 
-    /// Why processes of pods cannot be seen here at all, where that is so: without `hostPID` the
-    /// driver lists none, and reports no error.
-    fn blindness(&self) -> Option<Arc<str>>;
+    /// Why this version of the driver cannot be asked from here whose memory it is, where that is
+    /// so. Without `hostPID` it lists no process of another pod, and reports no error; an old one
+    /// gives the machine's process numbers to a node that is itself a container.
+    fn blindness(&self, driver: &str) -> Option<Arc<str>>;
 }
 
 /// Lookups of one sampling.
