@@ -11,6 +11,7 @@ use crate::engine::GpuUuid;
 pub mod book;
 pub mod curve;
 pub mod hardware;
+pub mod live;
 pub mod owner;
 pub mod peaks;
 pub mod scenario;

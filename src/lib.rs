@@ -12,6 +12,7 @@ pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+mod columns;
 pub mod config;
 pub mod demo;
 pub mod engine;

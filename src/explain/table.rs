@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::answer::{Answer, Ask, Gpu, Node, Tenant};
+use crate::columns::columns;
 use crate::engine::Bytes;
 
 const HEAD: [&str; 12] = [
@@ -20,6 +21,9 @@ const HEAD: [&str; 12] = [
     "VERDICT",
 ];
 
+/// Columns of words: the node and the verdict.
+const WORDS: [usize; 2] = [0, 11];
+
 /// The whole text.
 #[must_use]
 pub fn render(answer: &Answer) -> String {
@@ -28,7 +32,7 @@ pub fn render(answer: &Answer) -> String {
     let _ = head(&mut text, answer);
     if !answer.nodes.is_empty() {
         let _ = writeln!(text, "\nGiB per GPU; scores and their terms 0 to 1; * chosen");
-        text += &columns(&rows(&answer.nodes));
+        text += &columns(&rows(&answer.nodes), &WORDS);
     }
     text
 }
@@ -154,26 +158,6 @@ fn gpu_row(gpu: &Gpu, node: &Node) -> Vec<String> {
 
 fn gib(bytes: Bytes) -> String {
     format!("{:.1}", bytes.as_gib())
-}
-
-/// Columns as wide as their widest cell; figures to the right, words to the left.
-fn columns(rows: &[Vec<String>]) -> String {
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if matches!(column, 0 | 11) {
-                format!("{cell:<width$}")
-            } else {
-                format!("{cell:>width$}")
-            }
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
