@@ -76,6 +76,7 @@ pub struct LiveNode<S, B, O> {
 #[derive(Debug, Default)]
 struct Recollection {
     sampling: u64,
+    driver: Option<Arc<str>>,
     book: Book,
     pods: HashMap<(GpuUuid, PodUid), PeakWindow>,
     containers: HashMap<(GpuUuid, Holder), PeakWindow>,
@@ -123,6 +124,9 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
             }
             Err(why) => Some(why),
         };
+        if let Driver::Ready { version } = &hardware.driver {
+            memory.driver = Some(Arc::clone(version));
+        }
         let devices = join::devices(&hardware, &memory.book, |pid| lookup.owner(pid));
         let now = self.clock.now();
         let truth = Arc::new(Truth {
@@ -145,7 +149,10 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
         devices: &[Device],
         now: Time,
     ) -> Reading {
-        let attribution = join::attribution(hardware, self.owners.blindness());
+        // A driver that is away has said what it had to say in its last version.
+        let driver = memory.driver.as_deref();
+        let blindness = driver.and_then(|version| self.owners.blindness(version));
+        let attribution = join::attribution(hardware, blindness);
         let is_attributed = attribution == Attribution::Full;
         let held = devices.iter().flat_map(|device| {
             let uuid = join::uuid(hardware, device);
@@ -251,6 +258,10 @@ impl<S: Source, B: Bookkeeper, O: Owners> Sampler for LiveNode<S, B, O> {
             }
             _ => Ok(truth.reading.clone()),
         }
+    }
+
+    fn movements(&self, _node: &NodeName) -> Option<watch::Receiver<()>> {
+        self.source.movements()
     }
 }
 

@@ -62,6 +62,9 @@ impl Page<'_> {
         let is_ready = matches!(truth.hardware.driver, Driver::Ready { .. });
         let driver = f64::from(u8::from(is_ready));
         single("filmgate_agent_driver_up", "Whether the NVIDIA driver answers.", driver);
+        let unread = truth.hardware.unread.len() as f64;
+        let help = "GPUs that the driver counts, and that never told who they are.";
+        single("filmgate_agent_unread_gpus", help, unread);
         let help = "1 for the way in which memory is attributed to pods.";
         let modes = self.family("filmgate_agent_attribution", help, &["node", "mode"]);
         let is_full = truth.reading.attribution == Attribution::Full;

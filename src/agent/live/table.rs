@@ -40,6 +40,9 @@ fn head(text: &mut String, truth: &Truth) -> fmt::Result {
         Driver::Ready { version } => writeln!(text, "NVIDIA driver {version}")?,
         Driver::Away { why } => writeln!(text, "no NVIDIA driver: {why}")?,
     }
+    for gpu in &truth.hardware.unread {
+        writeln!(text, "GPU {} cannot be opened: {}", gpu.index, gpu.why)?;
+    }
     if let Attribution::Degraded { why } = &truth.reading.attribution {
         writeln!(text, "memory cannot be told apart by pod: {why}")?;
     }

@@ -47,7 +47,8 @@ impl Owners for Machine {
         Lookup(self.0.lock().owners.clone())
     }
 
-    fn blindness(&self) -> Option<Arc<str>> {
+    fn blindness(&self, driver: &str) -> Option<Arc<str>> {
+        assert_eq!(driver, "580.95.05");
         self.0.lock().blindness.clone()
     }
 }
@@ -97,7 +98,11 @@ struct Site {
 impl Site {
     fn with(gpus: Vec<Gpu>) -> Self {
         let found = Found {
-            hardware: Hardware { driver: Driver::Ready { version: "580.95.05".into() }, gpus },
+            hardware: Hardware {
+                driver: Driver::Ready { version: "580.95.05".into() },
+                gpus,
+                unread: Vec::new(),
+            },
             book: Ok(Book::default()),
             owners: HashMap::new(),
             blindness: None,
@@ -182,9 +187,8 @@ async fn where_memory_cannot_be_told_apart_the_node_says_so_and_why() {
         found.hardware.gpus[0].processes = Processes::Known(vec![process]);
     };
     let blind = |found: &mut Found| found.blindness = Some("no hostPID".into());
-    let cases: [(fn(&mut Found), &str); 3] =
-        [(hidden, "no permission"), (unknown, "on GPU 0"), (blind, "no hostPID")];
-    for (change, expected) in cases {
+    let changes: [fn(&mut Found); 3] = [hidden, unknown, blind];
+    for (change, expected) in changes.into_iter().zip(["no permission", "on GPU 0", "no hostPID"]) {
         let site = Site::with(vec![gpu(0), gpu(1)]).runs(vec![running(1, 2)], &[(1, of("a", "c"))]);
         site.find(change);
         let reading = site.reading().await;
