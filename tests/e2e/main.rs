@@ -16,6 +16,7 @@ mod growth;
 mod leaders;
 mod others;
 mod outage;
+mod outcomes;
 mod preemption;
 mod race;
 mod release;

@@ -110,6 +110,15 @@ impl World {
         .await;
     }
 
+    /// Waits until the extender knows the pod.
+    pub async fn knows(&self, pod: &str) {
+        let url = format!("{}/explain?pod=default/{pod}", self.verbs_url());
+        eventually(DEADLINE, &format!("{pod} known"), async || {
+            reqwest::get(&url).await?.error_for_status()
+        })
+        .await;
+    }
+
     /// Waits until the extender knows what the pod's processes hold on that GPU.
     pub async fn measured(&self, pod: &str, node: &str, gpu: usize) {
         let url = format!("{}/explain?pod=default/{pod}", self.verbs_url());
