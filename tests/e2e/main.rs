@@ -13,6 +13,7 @@ mod crash;
 mod explain;
 mod forged;
 mod growth;
+mod holds;
 mod leaders;
 mod others;
 mod outage;

@@ -54,13 +54,21 @@ pub struct WorldOptions {
     pub mode: Mode,
     /// The extender's weight in kube-scheduler.
     pub weight: i64,
+    /// Extenders that kube-scheduler asks after filmgate's.
+    pub later_extenders: Vec<Extender>,
     /// More lines of filmgate's configuration.
     pub settings: String,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { nodes: Vec::new(), mode: Mode::Names, weight: 160, settings: String::new() }
+        Self {
+            nodes: Vec::new(),
+            mode: Mode::Names,
+            weight: 160,
+            later_extenders: Vec::new(),
+            settings: String::new(),
+        }
     }
 }
 
@@ -154,6 +162,11 @@ impl World {
         self.extender.as_mut().expect("an extender").signal(signal);
     }
 
+    /// What the extender has logged.
+    pub fn extender_log(&self) -> String {
+        self.extender.as_ref().expect("an extender").log()
+    }
+
     /// Sends kube-scheduler a signal.
     pub fn signal_scheduler(&mut self, signal: i32) {
         self.scheduler.signal(signal);
@@ -231,6 +244,7 @@ fn start_scheduler(cluster: &Cluster, options: &WorldOptions, verbs: &ReservedPo
     extender.weight = options.weight;
     extender.node_cache_capable = options.mode == Mode::Names;
     let kubeconfig: &Path = &cluster.kubeconfig(User::Scheduler);
-    let config_yaml = configuration(kubeconfig, &[extender]).to_string();
+    let extenders: Vec<_> = [extender].into_iter().chain(options.later_extenders.clone()).collect();
+    let config_yaml = configuration(kubeconfig, &extenders).to_string();
     cluster.start_scheduler(SchedulerOptions { config_yaml, name: "kube-scheduler".to_owned() })
 }

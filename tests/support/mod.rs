@@ -28,6 +28,7 @@ pub mod service;
 pub mod simulated;
 pub mod site;
 pub mod verbs;
+pub mod volumes;
 
 /// Whether the long form of the tests runs (`make e2e`).
 pub fn is_long() -> bool {

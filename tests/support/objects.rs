@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, Node, NodeStatus, ObjectFieldSelector, Pod, PodSpec,
-    ResourceRequirements, Toleration,
+    Container, EnvVar, EnvVarSource, Node, NodeStatus, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration, Volume,
 };
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -84,6 +84,7 @@ pub fn pod(name: &str) -> PodBuilder {
         tolerations: Vec::new(),
         node: None,
         selector: BTreeMap::new(),
+        claim: None,
         scheduler: SCHEDULER_NAME.to_owned(),
         priority_class: None,
     }
@@ -99,6 +100,7 @@ pub struct PodBuilder {
     tolerations: Vec<Toleration>,
     node: Option<String>,
     selector: BTreeMap<String, String>,
+    claim: Option<String>,
     scheduler: String,
     priority_class: Option<String>,
 }
@@ -171,6 +173,12 @@ impl PodBuilder {
         self
     }
 
+    /// It has the volume of that claim.
+    pub fn claims(mut self, claim: &str) -> Self {
+        self.claim = Some(claim.to_owned());
+        self
+    }
+
     /// It tolerates taints of that key; without a key, all.
     pub fn tolerates(mut self, key: Option<&str>) -> Self {
         self.tolerations.push(Toleration {
@@ -216,6 +224,7 @@ impl PodBuilder {
                 containers: vec![container],
                 node_name: self.node,
                 node_selector: (!self.selector.is_empty()).then_some(self.selector),
+                volumes: self.claim.map(|claim| vec![volume(claim)]),
                 tolerations: (!self.tolerations.is_empty()).then_some(self.tolerations),
                 scheduler_name: Some(self.scheduler),
                 priority_class_name: self.priority_class,
@@ -224,6 +233,11 @@ impl PodBuilder {
             ..Pod::default()
         }
     }
+}
+
+fn volume(claim_name: String) -> Volume {
+    let claim = PersistentVolumeClaimVolumeSource { claim_name, ..Default::default() };
+    Volume { name: "data".to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() }
 }
 
 /// The class of the pods with this priority: the API server takes a priority from

@@ -11,6 +11,7 @@ pub const SCHEDULER_NAME: &str = "filmgate";
 const MANAGED_RESOURCES: [&str; 2] = ["nvidia.com/gpu", "nvidia.com/gpu.shared"];
 
 /// An extender, as kube-scheduler's configuration names it.
+#[derive(Clone)]
 pub struct Extender {
     /// Where it listens, e.g. `http://127.0.0.1:9110`.
     pub url: String,
@@ -20,6 +21,9 @@ pub struct Extender {
     pub weight: i64,
     /// Whether it is asked with node names only.
     pub node_cache_capable: bool,
+    /// It is asked about pods that want one of these; where there are none, about every pod. No two
+    /// extenders may name the same.
+    pub managed_resources: Vec<&'static str>,
 }
 
 impl Extender {
@@ -36,19 +40,19 @@ impl Extender {
             ],
             weight: 160,
             node_cache_capable: true,
+            managed_resources: MANAGED_RESOURCES.to_vec(),
         }
     }
 
     fn render(&self) -> Value {
-        let managed =
-            MANAGED_RESOURCES.map(|name| json!({"name": name, "ignoredByScheduler": false}));
+        let managed = |name: &&str| json!({"name": name, "ignoredByScheduler": false});
         let mut extender = json!({
             "urlPrefix": self.url,
             "weight": self.weight,
             "nodeCacheCapable": self.node_cache_capable,
             "ignorable": false,
             "httpTimeout": "5s",
-            "managedResources": managed,
+            "managedResources": self.managed_resources.iter().map(managed).collect::<Vec<_>>(),
         });
         for (field, verb) in &self.verbs {
             extender[*field] = json!(verb);

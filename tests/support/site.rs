@@ -25,7 +25,8 @@ pub const START_DEADLINE: Duration = Duration::from_secs(90);
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,\
     horizontal-pod-autoscaler-controller,disruption-controller,serviceaccount-controller,\
     root-ca-certificate-publisher-controller,endpointslice-controller,namespace-controller,\
-    garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller";
+    garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller,\
+    persistentvolume-binder-controller";
 
 /// What one cluster's processes have in common and what survives their restarts.
 pub struct Site {
