@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper_util::client::legacy::Error as TransportError;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::response::reason::NOT_FOUND;
 use kube::{Client, Config};
 
 /// A Binding has 3 s in all; a machine that does not even take connections must show itself sooner.
@@ -81,6 +82,10 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         use kube::Error;
         match error {
+            // A gateway's "404 page not found" says nothing of the object.
+            Error::Api(status) if status.code == 404 && status.reason != NOT_FOUND => {
+                Self::Lost(format!("{} (404, and not by the API server)", status.message))
+            }
             Error::Api(status) => Self::Answered { code: status.code, message: status.message },
             Error::BuildRequest(_) | Error::HttpError(_) | Error::Auth(_) => {
                 Self::NotSent(error.to_string())
@@ -105,4 +110,25 @@ fn is_unconnected(error: &(dyn std::error::Error + 'static)) -> bool {
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map_or_else(String::new, ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn not_found(reason: &str) -> Failure {
+        let status = Status::failure("not found", reason).with_code(404);
+        Failure::from(kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn only_the_api_server_knows_that_something_is_not_there() {
+        let message = "not found".to_owned();
+        assert_eq!(not_found("NotFound"), Failure::Answered { code: 404, message });
+        for reason in ["", "Failed to parse error data"] {
+            assert!(matches!(not_found(reason), Failure::Lost(_)), "{reason}");
+        }
+    }
 }

@@ -98,9 +98,10 @@ struct Case {
     is_bound: bool,
 }
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 15] = [
     carried_out("told-late", Answer::Late(Duration::from_secs(10))),
     carried_out("reset", Answer::Reset),
+    carried_out("said-404", Answer::Faked(404)),
     carried_out("said-500", Answer::Faked(500)),
     carried_out("said-503", Answer::Faked(503)),
     carried_out("said-504", Answer::Faked(504)),
@@ -108,6 +109,7 @@ const CASES: [Case; 13] = [
     Case { answer: "", ..carried_out("said-409", Answer::Faked(409)) },
     lost("lost", Answer::Own),
     lost("lost-reset", Answer::Reset),
+    lost("lost-404", Answer::Faked(404)),
     lost("lost-500", Answer::Faked(500)),
     lost("lost-503", Answer::Faked(503)),
     lost("lost-504", Answer::Faked(504)),
@@ -168,8 +170,8 @@ async fn is_bound_as_decided(world: &World, pod: &Pod, node: &str) {
 async fn whatever_befalls_a_binding_its_place_is_kept_until_the_fence_has_decided_and_no_longer() {
     let world = without_scheduler(&CASES.map(|case| case.name)).await;
     silence_watches(&world).await;
-    let answers = [Answer::Faked(503), Answer::Reset, Answer::Faked(500), Answer::Own];
-    let mut answers = answers.into_iter().cycle();
+    let faked = [404, 500, 503].map(Answer::Faked);
+    let mut answers = faked.into_iter().chain([Answer::Reset, Answer::Own]).cycle();
     world.proxy.befall_each(Verb::Fence, move |_| Fault::lost(answers.next().unwrap()));
     join_all(CASES.iter().map(|case| case.begin(&world))).await;
     doubts(&world, CASES.iter().filter(|case| case.is_in_doubt()).count()).await;
@@ -245,7 +247,7 @@ async fn a_conflict_is_settled_by_what_became_of_the_pod() {
         another_holders_fence_ends_it(&world),
         another_schedulers_binding_ends_it(&world),
         a_pod_that_cannot_be_read_is_in_doubt(&world),
-        a_pod_that_is_read_at_the_third_try_is_bound(&world),
+        a_pod_that_is_read_at_last_is_bound(&world),
     );
     doubts(&world, 0).await;
     is_in_place(&world, "unread").await;
@@ -301,9 +303,9 @@ async fn a_pod_that_cannot_be_read_is_in_doubt(world: &World) {
     tokio::join!(binds(world, "unread", UNKNOWN), binds(world, "unanswered", UNKNOWN));
 }
 
-async fn a_pod_that_is_read_at_the_third_try_is_bound(world: &World) {
+async fn a_pod_that_is_read_at_last_is_bound(world: &World) {
     world.proxy.befall_next(Verb::Bind, "reread", Fault::carried_out(Answer::Faked(409)));
-    for answer in [Answer::Faked(500), Answer::Reset] {
+    for answer in [Answer::Faked(404), Answer::Faked(500), Answer::Reset] {
         world.proxy.befall_next(Verb::Get, "reread", Fault::lost(answer));
     }
     binds(world, "reread", "").await;
