@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
-use crate::readings::client::AgentEndpoint;
+use crate::readings::client::{AgentEndpoint, Trust};
 use crate::readings::discovery::EndpointError;
 
+mod agents;
 mod check;
 mod election;
 mod settings;
@@ -46,6 +47,8 @@ pub struct Config {
     pub leader_election: LeaderElection,
     /// Where the agents are.
     pub agents: Agents,
+    /// How agents prove themselves, and the extender to them; `None`: plain HTTP.
+    pub agents_trust: Option<Trust>,
     /// The kubeconfig; `None`: the pod's service account, or `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
     /// How logs are written.

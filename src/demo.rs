@@ -62,6 +62,9 @@ pub enum DemoError {
     /// An HTTP client cannot be made.
     #[error("the demo's own HTTP client: {0}")]
     Http(#[from] reqwest::Error),
+    /// The agents' client cannot be made.
+    #[error("the demo's own agents: {0}")]
+    Agents(#[from] crate::readings::tls::TlsError),
     /// A service has an address that is none.
     #[error("the demo's own addresses: {0}")]
     Address(String),

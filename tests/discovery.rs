@@ -55,6 +55,7 @@ async fn agents_come_change_and_go_with_their_endpoints() {
         namespace: "filmgate".into(),
         labels: "kubernetes.io/service-name=filmgate-agent".into(),
         port: "readings".into(),
+        is_tls: false,
     };
     let (publish, mut agents) = watch::channel(Vec::new());
     let watching =

@@ -77,7 +77,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Some(_) => cluster::stand_by(&client, sink, defaults).await?,
             None => cluster::start(&client, &writer, sink, defaults).await?,
         };
-        let agents = AgentLink::start(&config.agents, &client, clock, Arc::clone(&gate))?;
+        let trust = config.agents_trust.clone();
+        let agents = AgentLink::start(&config.agents, trust, &client, clock, Arc::clone(&gate))?;
         tokio::spawn(Arc::clone(&gate).run(Arc::new(agents)));
         gate.set_ready(true);
         tracing::info!("ready");

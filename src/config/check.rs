@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::agents::{agents, agents_trust};
 use super::election::leader_election;
-use super::settings::{AgentsFile, FileSettings, ListenFile, ScoringFile, Settings};
+use super::settings::{FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
-use super::{Agents, Config, ConfigError, LogFormat};
+use super::{Config, ConfigError, LogFormat};
 use crate::engine::request::LEAST_VRAM;
 use crate::engine::score::Weights;
 use crate::engine::{Bytes, PluginAllocation, Policy, StalePolicy};
 use crate::extender::{GateSettings, Mode};
-use crate::readings::discovery;
 
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
 /// kube-scheduler's HTTP timeout as it is shipped: an answer after it is lost.
@@ -51,6 +51,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
             .text("filmgate")?,
         leader_election: leader_election(file.leader_election.as_ref())?,
         agents: agents(settings)?,
+        agents_trust: agents_trust(settings.file.agents.as_ref())?,
         kubeconfig: settings.kubeconfig.clone(),
         log_format: setting("log.format", "json", format).word(&formats, LogFormat::Json)?,
     })
@@ -171,48 +172,4 @@ fn within_http_timeout(setting: Setting<'_>, default: Duration) -> Result<Durati
         return Err(setting.wrong("is not below 5s, when kube-scheduler stops listening"));
     }
     Ok(timeout)
-}
-
-fn agents(settings: &Settings) -> Result<Agents, ConfigError> {
-    if !settings.agents.is_empty() {
-        let flags = settings.agents.iter().map(|text| flag_agent(text));
-        return listed(&flags.collect::<Result<Vec<_>, _>>()?);
-    }
-    match settings.file.agents.clone().unwrap_or_default() {
-        AgentsFile { r#static: Some(_), endpoint_slices: Some(_) } => {
-            Err(ConfigError::Both("agents.static", "agents.endpointSlices"))
-        }
-        AgentsFile { r#static: Some(agents), .. } => {
-            let pairs = agents.iter().map(|agent| (agent.node.as_str(), agent.url.as_str()));
-            listed(&pairs.collect::<Vec<_>>())
-        }
-        AgentsFile { endpoint_slices, .. } => {
-            let slices = endpoint_slices.unwrap_or_default();
-            let labels = "kubernetes.io/service-name=filmgate-agent";
-            let namespace = slices.namespace.as_ref();
-            let selector = slices.label_selector.as_ref();
-            let port = slices.port.as_ref();
-            Ok(Agents::EndpointSlices {
-                namespace: setting("agents.endpointSlices.namespace", "filmgate", namespace)
-                    .text("filmgate")?,
-                label_selector: setting("agents.endpointSlices.labelSelector", labels, selector)
-                    .text(labels)?,
-                port: setting("agents.endpointSlices.port", "readings", port).text("readings")?,
-            })
-        }
-    }
-}
-
-fn listed(agents: &[(&str, &str)]) -> Result<Agents, ConfigError> {
-    Ok(Agents::Static(discovery::listed(agents.iter().copied())?))
-}
-
-fn flag_agent(text: &str) -> Result<(&str, &str), ConfigError> {
-    let split = text.split_once('=').filter(|(node, url)| !node.is_empty() && !url.is_empty());
-    split.ok_or_else(|| ConfigError::Value {
-        key: "agent",
-        value: text.to_owned(),
-        problem: "is not NODE=URL".to_owned(),
-        example: "gpu-1=http://127.0.0.1:9112",
-    })
 }

@@ -111,6 +111,17 @@ sections! {
         r#static: Vec<AgentFile>,
         /// Found in the cluster.
         endpoint_slices: EndpointSlicesFile,
+        /// How they prove themselves.
+        tls: AgentsTlsFile,
+    }
+    /// `agents.tls`.
+    AgentsTlsFile {
+        /// PEM: the roots of their certificates.
+        ca_file: Text,
+        /// The name that the certificates have.
+        server_name: Text,
+        /// The service account's token that the extender shows.
+        token_file: Text,
     }
     /// `agents.endpointSlices`.
     EndpointSlicesFile {

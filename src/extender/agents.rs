@@ -13,9 +13,10 @@ use crate::clock::Clock;
 use crate::config::Agents;
 use crate::engine::NodeName;
 use crate::readings::client::{
-    AgentEndpoint, Arrival, ClientConfig, Event, Heartbeat, Lost, ReadingsClient,
+    AgentEndpoint, Arrival, ClientConfig, Event, Heartbeat, Lost, ReadingsClient, Trust,
 };
 use crate::readings::discovery::{self, SliceSelector};
+use crate::readings::tls::TlsError;
 
 /// Readings that wait for the gate. Streams are read no further while it is full.
 const EVENTS: usize = 1024;
@@ -31,14 +32,17 @@ impl AgentLink {
     /// gate knows every pod: a sampling that ends a claim must be younger than that knowledge.
     ///
     /// # Errors
-    /// When there can be no HTTP client.
+    /// When the agents' certificates cannot be checked.
     pub fn start(
         agents: &Agents,
+        trust: Option<Trust>,
         cluster: &Client,
         clock: Clock,
         gate: Arc<Gate>,
-    ) -> Result<Self, reqwest::Error> {
-        let link = Self::connect(gate.settings().policy.stale_after, clock, gate)?;
+    ) -> Result<Self, TlsError> {
+        let is_tls = trust.is_some();
+        let stale_after = gate.settings().policy.stale_after;
+        let link = Self::connect(stale_after, trust, clock, gate)?;
         match agents {
             Agents::Static(agents) => link.0.set_endpoints(agents.clone()),
             Agents::EndpointSlices { namespace, label_selector, port } => {
@@ -46,6 +50,7 @@ impl AgentLink {
                     namespace: namespace.clone(),
                     labels: label_selector.clone(),
                     port: port.clone(),
+                    is_tls,
                 };
                 follow(&link.0, cluster.clone(), selector);
             }
@@ -57,25 +62,26 @@ impl AgentLink {
     /// that is silent for so long by `clock` is given up.
     ///
     /// # Errors
-    /// When there can be no HTTP client.
+    /// When this build has no TLS.
     pub fn to(
         agents: Vec<AgentEndpoint>,
         patience: Duration,
         clock: Clock,
         gate: Arc<Gate>,
-    ) -> Result<Self, reqwest::Error> {
-        let link = Self::connect(patience, clock, gate)?;
+    ) -> Result<Self, TlsError> {
+        let link = Self::connect(patience, None, clock, gate)?;
         link.0.set_endpoints(agents);
         Ok(link)
     }
 
     fn connect(
         stale_after: Duration,
+        trust: Option<Trust>,
         clock: Clock,
         gate: Arc<Gate>,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, TlsError> {
         let (events, received) = mpsc::channel(EVENTS);
-        let config = ClientConfig { stale_after, ..ClientConfig::default() };
+        let config = ClientConfig { stale_after, trust, ..ClientConfig::default() };
         let client = ReadingsClient::new(config, clock, events)?;
         tokio::spawn(carry(received, gate));
         Ok(Self(client))

@@ -15,12 +15,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::event::{Arrival, Event, Heartbeat, Lost, LostReason, SampleNowError};
+pub use self::http::Trust;
+use self::http::{Http, Response};
 use self::stream::StreamTask;
 use super::protocol::{Applied, Follower, Message, ProtocolError};
+use super::tls::TlsError;
 use crate::clock::Clock;
 use crate::engine::{AgentRun, NodeName, Reading};
 
 mod event;
+mod http;
 mod lines;
 mod stream;
 
@@ -61,6 +65,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// Longest line taken, in bytes.
     pub longest_line: usize,
+    /// How agents prove themselves, and this reader to them; `None`: plain HTTP, to loopback.
+    pub trust: Option<Trust>,
 }
 
 impl Default for ClientConfig {
@@ -73,6 +79,7 @@ impl Default for ClientConfig {
             longest_retry: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             longest_line: 4 << 20,
+            trust: None,
         }
     }
 }
@@ -107,7 +114,7 @@ struct Node {
 struct Shared {
     config: Arc<ClientConfig>,
     clock: Clock,
-    http: reqwest::Client,
+    http: Http,
     events: mpsc::Sender<Event>,
     nodes: Mutex<HashMap<NodeName, Node>>,
 }
@@ -121,18 +128,13 @@ impl ReadingsClient {
     /// are silent, or the silence goes unnoticed.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
+    /// When the roots of the agents' certificates cannot be used.
     pub fn new(
         config: ClientConfig,
         clock: Clock,
         events: mpsc::Sender<Event>,
-    ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            .build()?;
+    ) -> Result<Self, TlsError> {
+        let http = Http::new(&config)?;
         let config = Arc::new(config);
         Ok(Self(Arc::new(Shared { config, clock, http, events, nodes: Mutex::default() })))
     }
@@ -225,13 +227,13 @@ impl ReadingsClient {
     }
 
     async fn post(&self, url: Url, node: NodeName) -> Result<Arc<Reading>, LostReason> {
-        let response = self.0.http.post(url.clone()).send().await;
-        let response = response.map_err(|error| LostReason::unreachable(&url, &error))?;
+        let response = self.0.http.post(&url).await;
+        let response = response.map_err(|error| LostReason::unreachable(&url, &*error))?;
         let limit = self.0.config.longest_line;
         if !response.status().is_success() {
-            return Err(refusal(response).await);
+            return Err(refusal(&url, response).await);
         }
-        let body = read_body(response, limit).await?;
+        let body = read_body(&url, response, limit).await?;
         match Follower::new(node).apply(Message::decode(&body)?)? {
             Applied::Reading(reading) => Ok(reading),
             Applied::Heartbeat(heartbeat) => {
@@ -241,11 +243,10 @@ impl ReadingsClient {
     }
 }
 
-async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, LostReason> {
-    let url = response.url().clone();
+async fn read_body(url: &Url, mut response: Response, limit: usize) -> Result<Vec<u8>, LostReason> {
     let mut body = Vec::new();
     while let Some(chunk) =
-        response.chunk().await.map_err(|error| LostReason::unreachable(&url, &error))?
+        response.chunk().await.map_err(|error| LostReason::unreachable(url, &*error))?
     {
         if body.len() + chunk.len() > limit {
             return Err(LostReason::LineTooLong(limit));
@@ -256,13 +257,13 @@ async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<
 }
 
 /// What an agent's answer of 4xx or 5xx says, shortened.
-async fn refusal(response: reqwest::Response) -> LostReason {
+async fn refusal(url: &Url, response: Response) -> LostReason {
     #[derive(serde::Deserialize)]
     struct Refusal {
         error: String,
     }
     let status = response.status().as_u16();
-    let body = read_body(response, 64 << 10).await.unwrap_or_default();
+    let body = read_body(url, response, 64 << 10).await.unwrap_or_default();
     let text = serde_json::from_slice(&body).map_or_else(
         |_| String::from_utf8_lossy(&body).into_owned(),
         |refusal: Refusal| refusal.error,

@@ -35,7 +35,9 @@ pub enum EndpointError {
         why: String,
     },
     /// A URL of another kind.
-    #[error("agents: the url {url:?} of node {node} must begin with http:// and name a host")]
+    #[error(
+        "agents: the url {url:?} of node {node} must begin with http:// or https:// and name a host"
+    )]
     NotHttp {
         /// The node.
         node: String,
@@ -57,7 +59,7 @@ pub fn endpoint(node: &str, url: &str) -> Result<AgentEndpoint, EndpointError> {
     }
     let wrong = |why: String| EndpointError::NoUrl { node: node.into(), url: url.into(), why };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
-    if parsed.scheme() != "http" || !parsed.has_host() {
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
         return Err(EndpointError::NotHttp { node: node.into(), url: url.into() });
     }
     Ok(AgentEndpoint { node: NodeName::from(node), url: parsed })
@@ -88,6 +90,8 @@ pub struct SliceSelector {
     pub labels: String,
     /// Name of the port that serves readings.
     pub port: String,
+    /// Whether that port speaks TLS.
+    pub is_tls: bool,
 }
 
 /// Publishes the agents' endpoints until nobody listens. A list that breaks off is never
@@ -114,7 +118,7 @@ pub async fn watch_slices(
             }
             Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
             Some(Ok(_)) => {
-                let found = endpoints(store.state().iter().map(AsRef::as_ref), &selector.port);
+                let found = endpoints(store.state().iter().map(AsRef::as_ref), &selector);
                 agents.send_if_modified(|current| {
                     let is_other = *current != found;
                     *current = found;
@@ -129,13 +133,14 @@ pub async fn watch_slices(
 /// under way) the first address is taken, so that the choice does not flap.
 pub fn endpoints<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
-    port: &str,
+    selector: &SliceSelector,
 ) -> Vec<AgentEndpoint> {
+    let scheme = if selector.is_tls { "https" } else { "http" };
     let mut found = BTreeMap::new();
     for slice in slices {
-        let Some(number) = port_number(slice, port) else { continue };
+        let Some(number) = port_number(slice, &selector.port) else { continue };
         for endpoint in slice.endpoints.iter().flatten().filter(|endpoint| is_ready(endpoint)) {
-            let Some(agent) = agent(endpoint, number) else { continue };
+            let Some(agent) = agent(endpoint, scheme, number) else { continue };
             let known = found.entry(agent.node.clone()).or_insert_with(|| agent.clone());
             if agent < *known {
                 *known = agent;
@@ -154,11 +159,11 @@ fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }
 
-fn agent(endpoint: &Endpoint, port: i32) -> Option<AgentEndpoint> {
+fn agent(endpoint: &Endpoint, scheme: &str, port: i32) -> Option<AgentEndpoint> {
     let node = endpoint.node_name.as_deref()?;
     let address = endpoint.addresses.first()?;
     let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-    self::endpoint(node, &format!("http://{host}:{port}")).ok()
+    self::endpoint(node, &format!("{scheme}://{host}:{port}")).ok()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
+use axum::serve::{Listener, ListenerExt as _};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::feed::{Feed, Newest};
 use super::protocol::{Message, NDJSON};
+use super::readers::{Readers, at_the_door};
+use super::tls::TlsListener;
 use crate::engine::{Bytes, NodeName, Reading};
 
 mod feed;
@@ -308,6 +310,32 @@ pub async fn serve(
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
     });
+    serve_on(listener, router, shutdown).await
+}
+
+/// The same over TLS, to readers that prove themselves.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_readers(
+    listener: TlsListener,
+    router: Router,
+    readers: Readers,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let door = axum::middleware::from_fn_with_state(readers, at_the_door);
+    serve_on(listener, router.layer(door), shutdown).await
+}
+
+async fn serve_on<L>(
+    listener: L,
+    router: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
     let server =
         axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let drained = async {

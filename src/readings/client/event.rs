@@ -113,9 +113,9 @@ impl LostReason {
         }
     }
 
-    pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Self {
+    pub(super) fn unreachable(url: &Url, error: &dyn std::error::Error) -> Self {
         let mut why = error.to_string();
-        let mut cause = std::error::Error::source(error);
+        let mut cause = error.source();
         while let Some(deeper) = cause {
             why = format!("{why}: {deeper}");
             cause = deeper.source();

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::lines::{LineBuffer, TooLong};
-use super::{Arrival, ClientConfig, Event, Heartbeat, Lost, LostReason, NewestSampling, refusal};
+use super::{
+    Arrival, ClientConfig, Event, Heartbeat, Http, Lost, LostReason, NewestSampling, refusal,
+};
 use crate::clock::Clock;
 use crate::engine::{NodeName, Reading, Time};
 use crate::readings::protocol::{self, Applied, Follower, Message};
@@ -22,7 +24,7 @@ pub(super) struct StreamTask {
     pub(super) node: NodeName,
     pub(super) config: Arc<ClientConfig>,
     pub(super) clock: Clock,
-    pub(super) http: reqwest::Client,
+    pub(super) http: Http,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) newest: NewestSampling,
 }
@@ -62,17 +64,17 @@ impl StreamTask {
     async fn read_stream(&self, backoff: &mut Backoff) -> Result<Infallible, End> {
         let opened_at = self.clock.now();
         let mut vigil = Vigil::new(&self.clock, self.config.stale_after);
-        let response = vigil.attend(self.http.get(self.url.clone()).send()).await?;
-        let mut response = response.map_err(|error| self.unreachable(&error))?;
+        let response = vigil.attend(self.http.get(&self.url)).await?;
+        let mut response = response.map_err(|error| self.unreachable(&*error))?;
         if !response.status().is_success() {
-            return Err(vigil.attend(refusal(response)).await?.into());
+            return Err(vigil.attend(refusal(&self.url, response)).await?.into());
         }
         let mut lines = LineBuffer::new(self.config.longest_line);
         let mut news = News::new(self.node.clone(), opened_at);
         loop {
             let chunk = vigil.attend(response.chunk()).await?;
             let chunk =
-                chunk.map_err(|error| self.unreachable(&error))?.ok_or(LostReason::Ended)?;
+                chunk.map_err(|error| self.unreachable(&*error))?.ok_or(LostReason::Ended)?;
             lines.push(&chunk);
             while let Some(line) = self.next_line(&mut lines)? {
                 let applied =
@@ -91,7 +93,7 @@ impl StreamTask {
         lines.next_line().map_err(|TooLong| LostReason::LineTooLong(self.config.longest_line))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> LostReason {
+    fn unreachable(&self, error: &dyn std::error::Error) -> LostReason {
         LostReason::unreachable(&self.url, error)
     }
 }

@@ -22,7 +22,17 @@ fn slice(port: i32, endpoints: &[(&str, &str, Option<bool>)]) -> EndpointSlice {
 }
 
 fn found(slices: &[EndpointSlice]) -> Vec<String> {
-    let agents = endpoints(slices, "readings");
+    found_at("readings", false, slices)
+}
+
+fn found_at(port: &str, is_tls: bool, slices: &[EndpointSlice]) -> Vec<String> {
+    let selector = SliceSelector {
+        namespace: "filmgate".into(),
+        labels: String::new(),
+        port: port.into(),
+        is_tls,
+    };
+    let agents = endpoints(slices, &selector);
     agents.iter().map(|agent| format!("{} {}", agent.node, agent.url)).collect()
 }
 
@@ -56,7 +66,13 @@ fn of_two_agents_on_a_node_the_choice_is_stable() {
 
 #[test]
 fn a_slice_without_the_port_has_no_agents() {
-    assert!(endpoints(&[slice(1, &[("n0", "10.0.0.1", None)])], "other").is_empty());
+    assert!(found_at("other", false, &[slice(1, &[("n0", "10.0.0.1", None)])]).is_empty());
+}
+
+#[test]
+fn where_agents_prove_themselves_they_are_asked_by_tls() {
+    let slices = [slice(9112, &[("n0", "10.0.0.1", None)])];
+    assert_eq!(found_at("readings", true, &slices), ["n0 https://10.0.0.1:9112/"]);
 }
 
 #[test]
@@ -64,7 +80,7 @@ fn a_listed_agent_needs_a_node_and_an_http_url() {
     let error = |node, url| listed([(node, url)]).unwrap_err().to_string();
     assert!(error("", "http://127.0.0.1:1").contains("node: <name"));
     assert!(error("n0", "127.0.0.1:9112").contains("http://"), "{}", error("n0", "127.0.0.1:9112"));
-    assert!(error("n0", "https://10.0.0.1:9112").contains("must begin with http://"));
+    assert!(error("n0", "ftp://10.0.0.1:9112").contains("must begin with http://"));
     let twice = listed([("n0", "http://127.0.0.1:1"), ("n0", "http://127.0.0.1:2")]);
     assert_eq!(twice, Err(EndpointError::Twice("n0".into())));
     assert_eq!(

@@ -1,0 +1,206 @@
+//! Readings beyond loopback: an agent with a certificate, readers with tokens, and a real API server
+//! that says whose a token is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use filmgate::agent::simulated::{GpuSpec, SimulatedFleet};
+use filmgate::clock::Clock;
+use filmgate::readings::client::{LostReason, Trust};
+use filmgate::readings::discovery::endpoint;
+use filmgate::readings::readers::{Readers, TokenReviews};
+use filmgate::readings::server::{Pace, bind, router, serve_readers};
+use filmgate::readings::tls::{Identity, TlsListener};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use rcgen::{CertificateParams, Issuer, KeyPair};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use support::agents::{Client, loopback, quick};
+use support::cluster::{Cluster, ClusterOptions};
+use support::eventually::eventually;
+use support::manifests::{apply, shipped};
+
+const NAME: &str = "filmgate-agent.filmgate.svc";
+const AUDIENCE: &str = "filmgate-agent";
+const READER: &str = "system:serviceaccount:filmgate:filmgate";
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A root, and what it has signed, as files.
+struct Authority {
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn create(folder: &Path, name: &str) -> Self {
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        fs::write(folder.join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    fn roots(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
+    /// Writes a certificate for that name over the one that is there.
+    fn issue(&self, to: &Identity, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        fs::write(&to.key, key.serialize_pem()).unwrap();
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(&to.certificate, signed.pem()).unwrap();
+    }
+}
+
+struct World {
+    cluster: Cluster,
+    files: TempDir,
+    authority: Authority,
+    identity: Identity,
+    url: String,
+    shutdown: CancellationToken,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl World {
+    async fn start() -> Self {
+        let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
+        for file in ["deploy/rbac.yaml", "deploy/agent-rbac.yaml"] {
+            apply(&cluster.admin(), &shipped(file)).await;
+        }
+        let files = TempDir::new().unwrap();
+        let authority = Authority::create(files.path(), "ours");
+        let identity = Identity {
+            certificate: files.path().join("tls.crt"),
+            key: files.path().join("tls.key"),
+        };
+        authority.issue(&identity, NAME);
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:filmgate"];
+        let agent = "system:serviceaccount:filmgate:filmgate-agent";
+        let reviews =
+            TokenReviews::new(cluster.client_as(agent, &groups).await, AUDIENCE.to_owned());
+        let readers = Readers::new(reviews, vec![READER.to_owned()], Clock::monotonic());
+
+        let fleet = SimulatedFleet::new(Clock::monotonic());
+        fleet.add_node("n0", vec![GpuSpec::gib(24)]);
+        let tcp = bind(loopback(), false).await.unwrap();
+        let url = format!("https://{}", tcp.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let listener = TlsListener::new(tcp, identity.clone()).unwrap();
+        let router = router(Arc::new(fleet), Pace::default(), shutdown.clone());
+        tokio::spawn(serve_readers(listener, router, readers, shutdown.clone()));
+        Self { cluster, files, authority, identity, url, shutdown }
+    }
+
+    /// A file with a token of that service account for that audience.
+    async fn token(&self, account: &str, audience: &str) -> PathBuf {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.cluster.admin(), "filmgate");
+        let audiences = Some(vec![audience.to_owned()]);
+        let spec = Some(TokenRequestSpec { audiences, ..Default::default() });
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let issued =
+            accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        let path = self.files.path().join(format!("{account}-for-{audience}"));
+        fs::write(&path, issued.status.unwrap().token.unwrap()).unwrap();
+        path
+    }
+
+    async fn reader(&self) -> PathBuf {
+        self.token("filmgate", AUDIENCE).await
+    }
+
+    /// A client under that trust.
+    fn client(&self, roots: PathBuf, name: &str, token: PathBuf) -> Client {
+        let trust = Some(Trust { roots, name: name.to_owned(), token });
+        let config = filmgate::readings::client::ClientConfig { trust, ..quick() };
+        let client = Client::with(config, Clock::monotonic());
+        client.client.set_endpoints(vec![endpoint("n0", &self.url).unwrap()]);
+        client
+    }
+
+    async fn refusal(&self, token: PathBuf) -> (u16, String) {
+        let mut client = self.client(self.authority.roots(), NAME, token);
+        match client.lost().await {
+            LostReason::Refused { status, text } => (status, text),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_reader_with_its_token_reads_and_only_from_an_agent_with_its_certificate() {
+    let world = World::start().await;
+    let ours = world.reader().await;
+    let mut client = world.client(world.authority.roots(), NAME, ours.clone());
+    client.arrival(|_| true).await;
+    client.client.sample_now(&"n0".into(), DEADLINE).await.expect("a sampling on demand");
+
+    let (status, text) = world.refusal(world.token("filmgate-agent", AUDIENCE).await).await;
+    assert_eq!((status, text.contains("not one of a reader")), (403, true), "{text}");
+    let other_audience = world.token("filmgate", "https://kubernetes.default.svc").await;
+    assert_eq!(world.refusal(other_audience).await.0, 403, "made for somebody else");
+    let made_up = world.files.path().join("made-up");
+    fs::write(&made_up, "not.a.token").unwrap();
+    assert_eq!(world.refusal(made_up).await.0, 403);
+
+    let unreachable = async |mut client: Client| match client.lost().await {
+        LostReason::Unreachable { why, .. } => why,
+        other => panic!("{other}"),
+    };
+    let strangers = Authority::create(world.files.path(), "strangers");
+    let why = unreachable(world.client(strangers.roots(), NAME, ours.clone())).await;
+    assert!(why.contains("certificate"), "{why}");
+    let why = unreachable(world.client(world.authority.roots(), "other.svc", ours)).await;
+    assert!(why.contains("certificate"), "{why}");
+    let missing = world.files.path().join("missing");
+    let why = unreachable(world.client(world.authority.roots(), NAME, missing)).await;
+    assert!(why.contains("no token to show"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
+    let world = World::start().await;
+    let token = world.reader().await;
+    let next = Authority::create(world.files.path(), "next");
+    fs::write(&world.identity.certificate, "half of a").unwrap();
+    let mut client = world.client(world.authority.roots(), NAME, token.clone());
+    client.arrival(|_| true).await;
+
+    next.issue(&world.identity, NAME);
+    eventually(DEADLINE, "the new certificate", async || {
+        let client = world.client(next.roots(), NAME, token.clone());
+        client.client.sample_now(&"n0".into(), DEADLINE).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_shake_hands_keeps_nobody_out() {
+    let world = World::start().await;
+    let address = world.url.strip_prefix("https://").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..32 {
+        idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let token = world.reader().await;
+    world.client(world.authority.roots(), NAME, token).arrival(|_| true).await;
+}
