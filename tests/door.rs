@@ -119,7 +119,7 @@ impl World {
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let issued =
             accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        let path = self.files.path().join(format!("{account}-for-{audience}"));
+        let path = self.files.path().join(format!("{:016x}.token", rand::random::<u64>()));
         fs::write(&path, issued.status.unwrap().token.unwrap()).unwrap();
         path
     }
