@@ -37,8 +37,8 @@ bench: require-rust require-go cluster ## figures into target/figures/bench.json
 
 .PHONY: lint
 lint: require-rust ## formatting, clippy, licences and sources of dependencies, shell scripts
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	"$$(tools/cargo-deny.sh)" --locked check bans licenses sources
 	tools/shellcheck.sh
 	@if command -v gofmt >/dev/null; then \

@@ -12,6 +12,7 @@ pub mod book;
 pub mod curve;
 pub mod hardware;
 pub mod live;
+pub mod nvml;
 pub mod owner;
 pub mod peaks;
 pub mod scenario;

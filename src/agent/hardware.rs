@@ -62,7 +62,8 @@ pub struct Gpu {
     /// Whether it can be asked, and can take work.
     pub state: GpuState,
     /// Its memory, from a call made after its processes were listed; the last known while it cannot
-    /// be asked.
+    /// be asked. All zero of a GPU that MIG has split, without the privilege to see more than its
+    /// instances.
     pub memory: Memory,
     /// What its processes hold.
     pub processes: Processes,
@@ -83,7 +84,8 @@ pub struct Gpu {
     pub remapped_rows: Option<RemappedRows>,
     /// Pages that were retired because of errors (before Ampere).
     pub retired_pages: Option<u32>,
-    /// XID errors seen since the agent's start: number and how often, by number.
+    /// XID errors seen since the agent's start: number and how often, by number. Of a MIG instance
+    /// its own, and those of the whole GPU.
     pub xids: Vec<(u64, u64)>,
 }
 

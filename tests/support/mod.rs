@@ -16,6 +16,7 @@ pub mod kubeconfig;
 pub mod kubelets;
 pub mod manifests;
 pub mod metrics;
+pub mod nvml;
 pub mod objects;
 pub mod port;
 pub mod process;
