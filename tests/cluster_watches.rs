@@ -127,8 +127,13 @@ async fn hears_of_everything_there_is_and_of_every_change() {
 
         cluster.restart_api_server().await;
         cluster.pods().delete("waiting", &DeleteParams::default()).await.unwrap();
-        let gone =
-            |heard| matches!(heard, Told::PodDeleted(uid) if uid == fenced.id.uid).then_some(());
+        // Where the API server that came back does not know how old our news are, a list says it.
+        let is_it = |pod: &PodUid| *pod == fenced.id.uid;
+        let gone = |heard| match heard {
+            Told::PodDeleted(pod) => is_it(&pod).then_some(()),
+            Told::PodsListed(pods) => (!pods.iter().any(|pod| is_it(&pod.id.uid))).then_some(()),
+            _ => None,
+        };
         hear(&mut told, "a deletion after the API server came back", gone).await;
     })
     .await;
