@@ -15,6 +15,7 @@ pub mod live;
 pub mod nvml;
 pub mod owner;
 pub mod peaks;
+pub mod procfs;
 pub mod scenario;
 pub mod simulated;
 
