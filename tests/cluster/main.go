@@ -11,6 +11,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sort"
@@ -24,19 +25,19 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // components maps a name to the constructor of its command. Only the one that
 // was asked for is constructed: constructing the API server's installs signal
 // handlers, and each registers its flags in process-wide places.
-//
-// kubelet (k8s.io/kubernetes/cmd/kubelet/app) belongs here once a test needs it.
 var components = map[string]func() *cobra.Command{
 	"etcd":                    newEtcdCommand,
 	"keygen":                  newKeygenCommand,
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
 func main() {
