@@ -11,6 +11,7 @@ use crate::engine::GpuUuid;
 pub mod book;
 pub mod curve;
 pub mod hardware;
+pub mod kubelet;
 pub mod live;
 pub mod nvml;
 pub mod owner;
