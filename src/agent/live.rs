@@ -118,7 +118,8 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
         let mut lookup = self.owners.begin();
         let (hardware, book) = tokio::join!(self.source.sample(), self.bookkeeper.look());
         let no_book = match book {
-            Ok(book) => {
+            Ok(mut book) => {
+                book.resolve(&hardware.gpus);
                 memory.book = book;
                 None
             }
