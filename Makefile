@@ -19,7 +19,7 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 	target/release/filmgate demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: require-rust require-go cluster ## every test, on a real control plane, races and kills in short form
+test: require-rust require-go cluster node-packages ## every test, on a real control plane, races and kills in short form
 	$(CARGO) test --locked --lib --bins --tests
 
 .PHONY: e2e
@@ -49,6 +49,10 @@ lint: require-rust ## formatting, clippy, licences and sources of dependencies, 
 .PHONY: cluster
 cluster: require-go # Kubernetes for the tests, built once into a cache outside the tree
 	@tests/cluster/build.sh >/dev/null
+
+.PHONY: node-packages
+node-packages: # containerd and runc for the tests on a real kubelet, which are skipped without
+	@tools/node-packages.sh || [ -z "$${CI:-}" ]
 
 .PHONY: require-rust
 require-rust:

@@ -16,13 +16,21 @@ pub enum User {
     ControllerManager,
     /// kwok: `system:masters`, since it stands in for any kubelet.
     Kwok,
+    /// A real kubelet, likewise.
+    Kubelet,
     /// filmgate's service account: no rights but those that the test grants.
     Filmgate,
 }
 
 impl User {
-    const ALL: [Self; 5] =
-        [Self::Admin, Self::Scheduler, Self::ControllerManager, Self::Kwok, Self::Filmgate];
+    const ALL: [Self; 6] = [
+        Self::Admin,
+        Self::Scheduler,
+        Self::ControllerManager,
+        Self::Kwok,
+        Self::Kubelet,
+        Self::Filmgate,
+    ];
 
     /// The name that RBAC knows.
     pub fn name(self) -> &'static str {
@@ -31,13 +39,14 @@ impl User {
             Self::Scheduler => "system:kube-scheduler",
             Self::ControllerManager => "system:kube-controller-manager",
             Self::Kwok => "kwok",
+            Self::Kubelet => "kubelet",
             Self::Filmgate => "system:serviceaccount:filmgate:filmgate",
         }
     }
 
     fn groups(self) -> &'static str {
         match self {
-            Self::Admin | Self::Kwok => "system:masters",
+            Self::Admin | Self::Kwok | Self::Kubelet => "system:masters",
             Self::Scheduler | Self::ControllerManager => "",
             Self::Filmgate => "system:serviceaccounts,system:serviceaccounts:filmgate",
         }

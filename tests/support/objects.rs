@@ -107,8 +107,13 @@ pub struct PodBuilder {
 
 impl PodBuilder {
     /// So many GPUs (with time-slicing: replicas).
-    pub fn gpus(mut self, count: u32) -> Self {
-        self.limits.insert(GPU.to_owned(), count.to_string());
+    pub fn gpus(self, count: u32) -> Self {
+        self.devices(GPU, count)
+    }
+
+    /// So many devices of an extended resource.
+    pub fn devices(mut self, resource: &str, count: u32) -> Self {
+        self.limits.insert(resource.to_owned(), count.to_string());
         self
     }
 

@@ -120,8 +120,9 @@ pub fn on_host(hostname: &str, command: &Command) -> Command {
     there
 }
 
+/// Whether this process may do everything.
 #[allow(unsafe_code)]
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     // SAFETY: geteuid(2) has no arguments and always succeeds.
     unsafe { libc::geteuid() == 0 }
 }

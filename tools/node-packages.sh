@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs what a node of the tests has beside its kubelet: containerd, runc, and busybox for the
+# containers' image. Says in one line what could not be had.
+set -euo pipefail
+
+readonly packages=(containerd runc busybox-static)
+
+missing() {
+    ! command -v containerd >/dev/null || ! command -v runc >/dev/null ||
+        ! busybox true 2>/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1
+}
+
+if missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "filmgate: installing ${packages[*]} (once)" >&2
+    { apt-get update && apt-get install -y --no-install-recommends "${packages[@]}"; } >/dev/null 2>&1 || true
+fi
+if missing; then
+    echo "filmgate: ${packages[*]} are missing and could not be installed: no test on a real kubelet" >&2
+    exit 1
+fi
