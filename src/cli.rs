@@ -56,3 +56,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
     }
 }
+
+/// In a cluster the pod's name; with the host's network, the node's.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "filmgate".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -7,14 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use self::live::{LiveArgs, ThisNode, TlsArgs};
 use super::shutdown;
+use crate::agent::live::{Truth, metrics, table};
 use crate::agent::scenario::ScenarioFile;
 use crate::agent::simulated::SimulatedFleet;
 use crate::clock::Clock;
 use crate::engine::Bytes;
-use crate::readings::server::{Pace, bind, router, serve};
+use crate::readings::server::{Pace, Sampler, bind, router, serve, serve_readers};
+use crate::readings::tls::TlsListener;
+
+mod live;
 
 /// What samples the GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +43,10 @@ pub struct Args {
     /// What samples the GPUs
     #[arg(long, env = "FILMGATE_AGENT_BACKEND", value_enum, default_value_t = Backend::Nvml)]
     backend: Backend,
+    #[command(flatten)]
+    live: LiveArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// The simulated nodes (see config/scenario-example.yaml); read again whenever it changes
     #[arg(long, env = "FILMGATE_AGENT_SCENARIO", value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -75,26 +91,97 @@ fn quantity(text: &str) -> Result<Bytes, String> {
     Bytes::parse_quantity(text).map_err(|error| format!("{error}; write for example 64Mi"))
 }
 
+/// How the one sampling of `--once` is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// Samples and serves until SIGTERM.
 ///
 /// # Errors
-/// When the backend, the scenario or the address cannot be had.
+/// When the backend, the scenario, a certificate or an address cannot be had.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("cannot catch SIGTERM")?;
-    let fleet = match args.backend {
-        Backend::Nvml => bail!(
-            "--backend nvml is not in this build yet: use --backend simulated --scenario FILE"
-        ),
-        Backend::Simulated => simulated(&args).await?,
+    match args.backend {
+        Backend::Simulated => {
+            let fleet = simulated(&args).await?;
+            serve_readings(&args, Arc::new(fleet), shutdown).await
+        }
+        Backend::Nvml => {
+            let node = Arc::new(args.live.node(args.peak_window));
+            if args.live.once {
+                return print(&args.live, &*node.observe().await);
+            }
+            let metrics = serve_metrics(args.live.metrics_listen, Arc::clone(&node), &shutdown);
+            tokio::try_join!(metrics, serve_readings(&args, node, shutdown.clone())).map(|_| ())
+        }
+    }
+}
+
+fn print(args: &LiveArgs, truth: &Truth) -> anyhow::Result<()> {
+    let text = match args.output {
+        Output::Table => table::render(truth),
+        Output::Json => format!("{:#}\n", table::json(truth)),
     };
-    let listener = bind(args.listen, args.allow_plain_non_loopback).await?;
-    let address = listener.local_addr().context("the listener has no address")?;
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print")
+}
+
+async fn serve_readings<S: Sampler>(
+    args: &Args,
+    sampler: Arc<S>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let pace = Pace { interval: args.interval, push_threshold: args.push_threshold };
-    let router = router(Arc::new(fleet), pace, shutdown.clone());
+    let tls = args.tls.identity();
+    let listener = bind(args.listen, args.allow_plain_non_loopback || tls.is_some()).await?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let router = router(sampler, pace, shutdown.clone());
+    let serving = async {
+        match tls {
+            Some(identity) => {
+                let listener = TlsListener::new(listener, identity)?;
+                serve_readers(listener, router, args.tls.readers().await?, shutdown).await
+            }
+            None => serve(listener, router, shutdown).await,
+        }
+        .context("the listener failed")
+    };
     // For people and scripts that gave port 0; nobody need read it.
-    drop(writeln!(std::io::stdout(), "listening on http://{address}"));
-    tracing::info!(%address, backend = ?args.backend, "agent serves readings");
-    serve(listener, router, shutdown).await.context("the listener failed")
+    drop(writeln!(std::io::stdout(), "listening on {scheme}://{address}"));
+    tracing::info!(%address, backend = ?args.backend, tls = scheme == "https", "agent serves readings");
+    serving.await
+}
+
+async fn serve_metrics(
+    address: SocketAddr,
+    node: Arc<ThisNode>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {address} (--metrics-listen)"))?;
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .with_state(node);
+    tracing::info!(address = %listener.local_addr().unwrap_or(address), "agent serves metrics");
+    let stop = shutdown.clone().cancelled_owned();
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+        .context("the metrics' listener failed")
+}
+
+async fn scrape(State(node): State<Arc<ThisNode>>) -> Response {
+    match node.latest() {
+        Some(truth) => metrics::render(&truth).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no sampling yet\n").into_response(),
+    }
 }
 
 async fn simulated(args: &Args) -> anyhow::Result<SimulatedFleet> {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{logging, shutdown};
+use super::{host_name, logging, shutdown};
 use crate::clock::Clock;
 use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
 use crate::cluster::{
@@ -165,13 +165,4 @@ async fn serve(
     let stop = stop.clone().cancelled_owned();
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
     Ok(tokio::spawn(async move { serving.await }))
-}
-
-/// The pod's name in a cluster.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "filmgate".to_owned(),
-        name => name.to_owned(),
-    }
 }
