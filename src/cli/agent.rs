@@ -93,7 +93,7 @@ fn quantity(text: &str) -> Result<Bytes, String> {
 
 /// How the one sampling of `--once` is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(super) enum Output {
     /// For people.
     Table,
     /// For programs.

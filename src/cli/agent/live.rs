@@ -23,7 +23,7 @@ pub(super) type ThisNode = LiveNode<NvmlSource, Option<Kubelet>, Procfs>;
 
 /// Flags of `--backend nvml`.
 #[derive(Debug, clap::Args)]
-pub struct LiveArgs {
+pub(super) struct LiveArgs {
     /// Name of this node [default: the host's]
     #[arg(long, env = "FILMGATE_NODE", value_name = "NAME")]
     node: Option<String>,
@@ -78,7 +78,7 @@ fn kubelet(folder: &Path) -> Option<Kubelet> {
 
 /// Flags of readings over TLS.
 #[derive(Debug, clap::Args)]
-pub struct TlsArgs {
+pub(super) struct TlsArgs {
     /// PEM: the certificate of the readings, to readers with a token; taken again when it changes
     #[arg(long, env = "FILMGATE_AGENT_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
