@@ -13,6 +13,9 @@ use filmgate::engine::Bytes;
 use filmgate::readings::client::{ClientConfig, Event, ReadingsClient};
 use filmgate::readings::discovery::endpoint;
 use support::eventually::eventually;
+use support::metrics::Metrics;
+use support::nvml::{StandIn, gpu, machine, uuid};
+use support::port::ReservedPort;
 use support::process::Process;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,13 +38,18 @@ async fn start(scenario: &Path, folder: &Path) -> (Process, String) {
     let mut command = agent(&flags);
     command.arg(scenario);
     let mut process = Process::spawn("agent", command, folder);
-    let url = eventually(DEADLINE, "the agent's address", async || {
+    let url = address(&mut process).await;
+    (process, url)
+}
+
+/// Where it says that it listens.
+async fn address(process: &mut Process) -> String {
+    eventually(DEADLINE, "the agent's address", async || {
         process.assert_running();
         let log = process.log();
         log.lines().find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
-    });
-    let url = url.await;
-    (process, url)
+    })
+    .await
 }
 
 fn refused(arguments: &[&str]) -> String {
@@ -77,11 +85,83 @@ async fn serves_a_scenario_follows_its_file_and_ends_on_sigterm() {
     assert!(status.success(), "{status}");
 }
 
+/// On a machine of its own, whose driver is the stand-in.
+fn on_machine(library: &StandIn, arguments: &[&str]) -> Command {
+    let mut command = agent(&["--node", "n0", "--kubelet", "/nonexistent"]);
+    command.args(arguments).arg("--nvml-library").arg(library.library());
+    command
+}
+
+#[test]
+fn shows_this_machine_once_in_a_table_and_for_programs() {
+    let library = StandIn::new(&machine([gpu(0).with_process(4242, 2048), gpu(1)]));
+    let shown = |arguments: &[&str]| {
+        let output = on_machine(&library, arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = shown(&["--once"]);
+    assert!(table.starts_with("node n0, sampled in "), "{table}");
+    assert!(table.contains("NVIDIA driver 580.95.05\n"), "{table}");
+    let row = table.lines().find(|line| line.trim_start().starts_with("0 ")).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells[..6], ["0", "NVIDIA", "A10", "24.0", "2.0", "0.5"], "{table}");
+
+    let json: serde_json::Value = serde_json::from_str(&shown(&["--once", "-o", "json"])).unwrap();
+    assert_eq!(json["driver"]["version"], "580.95.05");
+    assert_eq!(json["reading"]["gpus"][0]["uuid"], uuid(0));
+    assert_eq!(json["reading"]["gpus"][0]["used"], 2048_u64 << 20);
+}
+
+#[test]
+fn a_machine_without_a_driver_is_told_so() {
+    let library = StandIn::absent(&machine([]));
+    let output = on_machine(&library, &["--once"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("no NVIDIA driver: "), "{table}");
+}
+
+#[tokio::test]
+async fn serves_this_machine_to_readers_and_to_prometheus() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = StandIn::new(&machine([gpu(0)]));
+    let ops = ReservedPort::reserve();
+    let metrics = ops.address().to_string();
+    let flags =
+        ["--listen", "127.0.0.1:0", "--interval", "20ms", "--metrics-listen", metrics.as_str()];
+    let mut process = Process::spawn("agent", on_machine(&library, &flags), folder.path());
+    let url = address(&mut process).await;
+    let (sender, mut events) = mpsc::channel(16);
+    let client = ReadingsClient::new(ClientConfig::default(), Clock::monotonic(), sender).unwrap();
+    client.set_endpoints(vec![endpoint("n0", &url).unwrap()]);
+
+    library.set(&machine([gpu(0).with_process(4242, 10 << 10)]));
+    loop {
+        let event = timeout(DEADLINE, events.recv()).await.expect("a reading in time").unwrap();
+        let used = |event: &Event| match event {
+            Event::Arrival(arrival) => arrival.reading.gpus[0].used,
+            _ => Bytes::ZERO,
+        };
+        if used(&event) == Bytes::gib(10) {
+            break;
+        }
+    }
+    let url = format!("http://{metrics}/metrics");
+    eventually(DEADLINE, "the metric", async || {
+        let used = Metrics::scrape(&url).await;
+        let used = used.value("filmgate_gpu_memory_used_bytes", &[("node", "n0"), ("gpu", "0")])?;
+        (used == Bytes::gib(10).get() as f64).then_some(())
+    })
+    .await;
+    process.signal(libc::SIGTERM);
+    let status = process.wait_exit(DEADLINE).await;
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn says_what_it_cannot_do_and_what_to_do_instead() {
     for (arguments, said) in [
-        (&["--backend", "nvml"][..], "not in this build yet: use --backend simulated"),
-        (&["--backend", "simulated"], "needs --scenario FILE"),
+        (&["--backend", "simulated"][..], "needs --scenario FILE"),
         (
             &["--backend", "simulated", "--scenario", "/nonexistent.yaml"],
             "/nonexistent.yaml: No such file",
@@ -91,6 +171,8 @@ fn says_what_it_cannot_do_and_what_to_do_instead() {
         (&["--peak-window", "0s"], "a duration above zero"),
         (&["--push-threshold", "64MB"], "write for example 64Mi"),
         (&["--listen", "9112"], "invalid socket address"),
+        (&["--tls-key", "tls.key"], "--tls-certificate"),
+        (&["-o", "json"], "--once"),
     ] {
         let error = refused(arguments);
         assert!(error.contains(said), "{arguments:?}: {error}");
