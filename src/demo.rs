@@ -28,7 +28,7 @@ pub mod driver;
 pub mod fleet;
 pub mod generator;
 pub mod progress;
-mod random;
+pub mod random;
 pub mod report;
 pub mod scheduler;
 pub mod stack;

@@ -34,18 +34,27 @@ impl<T, E: Display> Sighting for Result<T, E> {
 }
 
 /// Looks until `look` finds what is awaited, and fails the test with the last
-/// sighting when that takes longer than `deadline`. A look that hangs (a stopped
-/// API server) counts as time, not as forever.
+/// sighting when that takes longer than `deadline`.
 pub async fn eventually<S: Sighting>(
     deadline: Duration,
     what: &str,
-    mut look: impl AsyncFnMut() -> S,
+    look: impl AsyncFnMut() -> S,
 ) -> S::Value {
+    let found = within(deadline, look).await;
+    found.unwrap_or_else(|seen| panic!("waited {deadline:?} for: {what}; last seen: {seen}"))
+}
+
+/// Looks until `look` finds what is awaited; the last sighting when that takes longer than
+/// `deadline`. A look that hangs (a stopped API server) counts as time, not as forever.
+pub async fn within<S: Sighting>(
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> S,
+) -> Result<S::Value, String> {
     let end = Instant::now() + deadline;
     let mut last_seen = "no answer at all".to_owned();
     while let Ok(sighting) = timeout_at(end, look()).await {
         match sighting.settle() {
-            Ok(value) => return value,
+            Ok(value) => return Ok(value),
             Err(seen) => last_seen = seen,
         }
         if Instant::now() >= end {
@@ -53,7 +62,7 @@ pub async fn eventually<S: Sighting>(
         }
         sleep(POLL_INTERVAL).await;
     }
-    panic!("waited {deadline:?} for: {what}; last seen: {last_seen}");
+    Err(last_seen)
 }
 
 /// Looks again and again for that long, for what must not happen: `check` fails the test when it

@@ -9,10 +9,11 @@ use filmgate::agent::simulated::SimulatedFleet;
 use filmgate::engine::{Bytes, GpuUuid, PodRef};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::runtime::watcher::Event;
+use kube::{Client, ResourceExt};
 use tokio::task::JoinHandle;
+
+use super::watched;
 
 /// What the pod's processes really hold on each GPU, where it is not what the pod declares.
 pub const USES_ANNOTATION: &str = "test.filmgate.dev/uses";
@@ -76,20 +77,18 @@ impl Drop for Kubelets {
 
 /// As long as the test runs, whatever becomes of the API server meanwhile.
 async fn play(client: Client, state: Arc<State>) {
-    let pods: Api<Pod> = Api::all(client);
-    let mut events = watcher(pods, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watched::pods(client);
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(pod)) => state.sync(&pod),
-            Ok(Event::InitApply(pod)) => {
+            Event::Apply(pod) => state.sync(&pod),
+            Event::InitApply(pod) => {
                 listed.extend(pod.uid());
                 state.sync(&pod);
             }
-            Ok(Event::Delete(pod)) => state.end(&pod.uid().unwrap_or_default()),
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitDone) => state.end_all_but(&listed),
-            Err(error) => eprintln!("the kubelets' watch begins anew: {error}"),
+            Event::Delete(pod) => state.end(&pod.uid().unwrap_or_default()),
+            Event::Init => listed.clear(),
+            Event::InitDone => state.end_all_but(&listed),
         }
     }
 }

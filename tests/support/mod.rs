@@ -30,6 +30,7 @@ pub mod simulated;
 pub mod site;
 pub mod verbs;
 pub mod volumes;
+pub mod watched;
 
 /// Whether the long form of the tests runs (`make e2e`).
 pub fn is_long() -> bool {

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{self, StatusCode};
 use axum::response::Response;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use kube::Client;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -43,6 +43,8 @@ struct Faults {
     state: Mutex<FaultState>,
     /// Watches that began before the last change of it are silent.
     epoch: watch::Sender<u64>,
+    /// What watches tell waits meanwhile.
+    is_stalled: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -64,8 +66,8 @@ impl FaultProxy {
     pub async fn start(kubeconfig: &Path, folder: &Path) -> Self {
         // Retries nothing: a Binding goes to the API server once.
         let upstream = filmgate::cluster::connect(Some(kubeconfig)).await.expect("a client");
-        let epoch = watch::Sender::new(0);
-        let faults = Arc::new(Faults { upstream, state: Mutex::default(), epoch });
+        let (epoch, is_stalled) = (watch::Sender::new(0), watch::Sender::new(false));
+        let faults = Arc::new(Faults { upstream, state: Mutex::default(), epoch, is_stalled });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = Router::new().fallback(forward).with_state(faults.clone());
@@ -112,6 +114,11 @@ impl FaultProxy {
     /// From now on the watches under way tell nothing more; those that begin later do.
     pub fn silence_watches(&self) {
         self.faults.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// From now on what watches tell waits, or goes on with all that has waited.
+    pub fn stall_watches(&self, stalls: bool) {
+        self.faults.is_stalled.send_replace(stalls);
     }
 
     /// Names of the pods about which a request is held back.
@@ -234,15 +241,30 @@ async fn go_on(
     Some(response)
 }
 
-/// A watch's answer, until watches are silenced: then it goes on without a word.
+/// A watch's answer, late while watches are stalled, until they are silenced: then it goes on
+/// without a word.
 fn audible(faults: &Faults, response: Response) -> Response {
-    let mut epoch = faults.epoch.subscribe();
+    let (epoch, is_stalled) = (faults.epoch.subscribe(), faults.is_stalled.subscribe());
+    let mut silenced = epoch.clone();
     let silence = async move {
-        let _ = epoch.changed().await;
+        let _ = silenced.changed().await;
+    };
+    let in_time = move |told| {
+        let mut is_stalled = is_stalled.clone();
+        async move {
+            let _ = is_stalled.wait_for(|stalled| !stalled).await;
+            told
+        }
+    };
+    let end = async move {
+        if epoch.has_changed().unwrap_or(true) {
+            std::future::pending::<()>().await;
+        }
+        None
     };
     response.map(|body| {
-        let told = body.into_data_stream().take_until(silence);
-        Body::from_stream(told.chain(futures::stream::pending()))
+        let told = body.into_data_stream().then(in_time).take_until(silence);
+        Body::from_stream(told.chain(stream::once(end).filter_map(std::future::ready)))
     })
 }
 

@@ -38,6 +38,12 @@ impl SimulatedNode {
         self
     }
 
+    /// The driver reserves so much of each GPU.
+    pub fn reserved(mut self, bytes: Bytes) -> Self {
+        self.gpus.iter_mut().for_each(|gpu| gpu.reserved = bytes);
+        self
+    }
+
     /// So much memory of one GPU is in use by no pod.
     pub fn foreign_gib(self, gpu: usize, gib: u64) -> Self {
         self.foreign(gpu, Bytes::gib(gib))
