@@ -25,7 +25,7 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
 const CREATIONS_AT_A_TIME: usize = 16;
 
 /// Makes kwok end a pod (see tests/cluster/kwok.yaml).
-const COMPLETE_ANNOTATION: &str = "test.filmgate.dev/complete";
+pub const COMPLETE_ANNOTATION: &str = "test.filmgate.dev/complete";
 
 /// What a cluster has besides etcd, the API server and kwok.
 #[derive(Clone, Copy, Debug)]

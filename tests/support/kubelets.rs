@@ -141,7 +141,7 @@ impl State {
         let Some(running) = pods.get_mut(uid).filter(|running| !running.has_ended) else { return };
         running.has_ended = true;
         running.devices.clear();
-        self.fleet.unassign_devices(&running.node, &running.pod).expect("its node");
+        let _ = self.fleet.unassign_devices(&running.node, &running.pod);
         match running.lingers {
             Lingers::UntilEnded => {}
             Lingers::For(Duration::ZERO) => self.stop(&mut pods, uid),
@@ -157,7 +157,8 @@ impl State {
 
     fn stop(&self, pods: &mut HashMap<String, Running>, uid: &str) {
         if let Some(running) = pods.remove(uid) {
-            self.fleet.stop_pod(&running.node, &running.pod.uid).expect("its node");
+            // The node may be gone by now, and its processes with it.
+            let _ = self.fleet.stop_pod(&running.node, &running.pod.uid);
         }
     }
 

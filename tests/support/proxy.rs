@@ -138,6 +138,13 @@ impl FaultProxy {
         held.outcome.await.expect("an answer of the API server")
     }
 
+    /// Lets everything held back go on, whatever becomes of it.
+    pub fn release_all(&self) {
+        for held in std::mem::take(&mut self.faults.lock().held) {
+            let _ = held.release.send(());
+        }
+    }
+
     /// What the API server said to each of the pod's Bindings that reached it, in turn.
     pub fn bindings(&self, pod: &str) -> Vec<StatusCode> {
         let state = self.faults.lock();
