@@ -11,7 +11,7 @@ use filmgate::engine::Bytes;
 
 use super::support::replicas::Election;
 
-pub use faults::{Fault, Harm, Illness, Timed, Who};
+pub use faults::{Fault, Harm, Illness, Timed, Which, Who};
 pub use nodes::{GpuPlan, NodePlan};
 pub use pods::{Fate, PRIORITIES, PodPlan};
 
@@ -47,7 +47,7 @@ impl Plan {
         let election = election(seed);
         let nodes = nodes::draw(&mut part(1));
         let pods = pods::draw(&mut part(2), &nodes, length);
-        let faults = faults::draw(&mut part(3), election, nodes.len(), length);
+        let faults = faults::draw(&mut part(3), nodes.len(), length);
         Self { seed, election, length, nodes, pods, faults }
     }
 }

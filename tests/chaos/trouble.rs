@@ -7,13 +7,15 @@ use filmgate::agent::simulated::{Delivery, Faults, Loss};
 use filmgate::demo::random::Random;
 use tokio::time::{Instant, sleep_until};
 
-use super::plan::{Fault, Harm, Illness, Plan, Timed, Who};
+use super::plan::{Fault, Harm, Illness, Plan, Timed, Which, Who};
 use super::support::process::Process;
 use super::support::proxy::{self, Answer, Commit, FaultProxy, Verb};
 use super::support::replicas::{Election, Replicas};
 
 /// How soon a process that ended by itself is started again, as a kubelet would.
 const TEND_INTERVAL: Duration = Duration::from_millis(100);
+/// Who is stopped says nothing.
+const LOOK_LIMIT: Duration = Duration::from_millis(100);
 const VERBS: [Verb; 3] = [Verb::Bind, Verb::Fence, Verb::Get];
 
 /// What happened.
@@ -55,13 +57,16 @@ pub struct Trouble<'a> {
     ends: Vec<(Instant, End)>,
     /// Down on purpose.
     down: HashSet<Part>,
+    /// Which replica led when that was last seen.
+    leader: usize,
     tally: Tally,
 }
 
 impl<'a> Trouble<'a> {
     /// Nothing has happened yet.
     pub fn of(world: &'a mut Replicas, plan: &'a Plan) -> Self {
-        Self { world, plan, ends: Vec::new(), down: HashSet::new(), tally: Tally::default() }
+        let (ends, down, tally) = Default::default();
+        Self { world, plan, ends, down, leader: 0, tally }
     }
 
     /// Has everything happen in its moment; returns when nothing is wrong any more.
@@ -97,18 +102,21 @@ impl<'a> Trouble<'a> {
     }
 
     async fn begin(&mut self, timed: &Timed, number: u64) {
+        let leads = self.see_who_leads().await;
         let due = Instant::now() + timed.lasts;
         let ends = match timed.fault {
-            Fault::Kill(who) => self.kill(who).await,
-            Fault::Restart(replica) => self.restart(replica),
+            Fault::Kill(who) => self.kill(who, leads),
+            Fault::Restart(which) => self.restart(which),
             Fault::Pause(who) => self.pause(who),
             Fault::KillApiServer | Fault::PauseApiServer => self.harm_api_server(timed.fault),
-            Fault::Requests(replica, harm) => {
+            Fault::Requests(which, harm) => {
+                let replica = self.replica(which);
                 let random = Random::new(self.plan.seed ^ (number << 32));
                 harm_requests(&self.world.replica(replica).proxy, harm, random);
                 vec![End::LetGo(replica)]
             }
-            Fault::StallWatches(replica) => {
+            Fault::StallWatches(which) => {
+                let replica = self.replica(which);
                 self.world.replica(replica).proxy.stall_watches(true);
                 vec![End::Watches(replica)]
             }
@@ -120,14 +128,31 @@ impl<'a> Trouble<'a> {
         self.ends.extend(ends.into_iter().map(|end| (due, end)));
     }
 
-    async fn kill(&mut self, who: Who) -> Vec<End> {
+    /// Which replica says that it leads, if one does.
+    async fn see_who_leads(&mut self) -> Option<usize> {
+        for replica in 0..self.world.count() {
+            let says = self.world.replica(replica).metric("filmgate_leader");
+            if tokio::time::timeout(LOOK_LIMIT, says).await == Ok(Some(1.0)) {
+                self.leader = replica;
+                return Some(replica);
+            }
+        }
+        None
+    }
+
+    fn replica(&self, which: Which) -> usize {
+        match which {
+            Which::Leader => self.leader,
+            Which::Standby => self.world.count() - 1 - self.leader,
+        }
+    }
+
+    fn kill(&mut self, who: Who, leads: Option<usize>) -> Vec<End> {
         let parts = self.up(who);
         for part in &parts {
             if let Part::Extender(replica) = part {
-                let leader = self.world.replica(*replica).metric("filmgate_leader");
-                let leader = tokio::time::timeout(TEND_INTERVAL, leader).await;
                 self.tally.kills += 1;
-                self.tally.leader_kills += usize::from(leader == Ok(Some(1.0)));
+                self.tally.leader_kills += usize::from(leads == Some(*replica));
             }
             self.process(*part).kill();
         }
@@ -135,8 +160,8 @@ impl<'a> Trouble<'a> {
         parts.into_iter().map(End::Start).collect()
     }
 
-    fn restart(&mut self, replica: usize) -> Vec<End> {
-        let parts = self.up(Who::Extender(replica));
+    fn restart(&mut self, which: Which) -> Vec<End> {
+        let parts = self.up(Who::Extender(which));
         for part in &parts {
             self.process(*part).signal(libc::SIGTERM);
         }
@@ -226,11 +251,15 @@ impl<'a> Trouble<'a> {
     /// Those meant that are not down on purpose.
     fn up(&self, who: Who) -> Vec<Part> {
         let parts = match who {
-            Who::Extender(replica) => vec![Part::Extender(replica)],
-            Who::Scheduler(replica) => vec![self.scheduler_of(replica)],
-            Who::Replica(replica) => vec![self.scheduler_of(replica), Part::Extender(replica)],
+            Who::Extender(which) => vec![Part::Extender(self.replica(which))],
+            Who::Scheduler(which) => vec![self.scheduler_of(self.replica(which))],
+            Who::Replica(which) => self.parts_of(self.replica(which)).to_vec(),
         };
         parts.into_iter().filter(|part| !self.down.contains(part)).collect()
+    }
+
+    fn parts_of(&self, replica: usize) -> [Part; 2] {
+        [self.scheduler_of(replica), Part::Extender(replica)]
     }
 
     fn scheduler_of(&self, replica: usize) -> Part {
@@ -255,7 +284,10 @@ impl<'a> Trouble<'a> {
     /// kube-scheduler ends when it has lost its Lease; filmgate never ends by itself.
     fn tend(&mut self) {
         for replica in 0..self.world.count() {
-            for part in self.up(Who::Replica(replica)) {
+            for part in self.parts_of(replica) {
+                if self.down.contains(&part) {
+                    continue;
+                }
                 let Some(status) = self.process(part).exit_status() else { continue };
                 if let Part::Extender(_) = part {
                     let log = self.process(part).log();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use filmgate::demo::random::Random;
 
 use super::super::support::proxy::Verb;
-use super::super::support::replicas::Election;
 use super::{Draw, seconds};
 
 /// Time between two faults, in milliseconds.
@@ -24,13 +23,13 @@ pub struct Timed {
     pub fault: Fault,
 }
 
-/// What may go wrong. Replicas and nodes go by number.
+/// What may go wrong. Nodes go by number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// SIGKILL; started again afterwards.
     Kill(Who),
     /// SIGTERM; started again when it has ended.
-    Restart(usize),
+    Restart(Which),
     /// SIGSTOP; continued afterwards.
     Pause(Who),
     /// SIGKILL of the API server.
@@ -38,9 +37,9 @@ pub enum Fault {
     /// SIGSTOP of the API server.
     PauseApiServer,
     /// Requests of that replica come to harm.
-    Requests(usize, Harm),
+    Requests(Which, Harm),
     /// What that replica's watches tell is late.
-    StallWatches(usize),
+    StallWatches(Which),
     /// That node's agent is not well.
     Agent(usize, Illness),
 }
@@ -49,11 +48,20 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Who {
     /// A filmgate.
-    Extender(usize),
+    Extender(Which),
     /// The kube-scheduler beside it, or the only one.
-    Scheduler(usize),
+    Scheduler(Which),
     /// Both.
-    Replica(usize),
+    Replica(Which),
+}
+
+/// A replica, by what it is in that moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Which {
+    /// The one that leads, or led last.
+    Leader,
+    /// The other, where there are two.
+    Standby,
 }
 
 /// What befalls requests.
@@ -114,17 +122,11 @@ impl Fault {
 }
 
 /// Faults from the first moment to the last; what begins late goes on until the burst is over.
-pub(super) fn draw(
-    random: &mut Random,
-    election: Election,
-    nodes: usize,
-    length: Duration,
-) -> Vec<Timed> {
-    let replicas = if election == Election::Off { 1 } else { 2 };
+pub(super) fn draw(random: &mut Random, nodes: usize, length: Duration) -> Vec<Timed> {
     let mut faults: Vec<Timed> = Vec::new();
     let mut at = random.millis(LEAST_GAP, MOST_GAP);
     while at < length {
-        let (fault, lasts) = draw_one(random, replicas, nodes);
+        let (fault, lasts) = draw_one(random, nodes);
         // It takes seconds each time, and informers all over the cluster become slower with each.
         let is_one_too_many = fault == Fault::KillApiServer
             && faults.iter().any(|earlier| earlier.fault == Fault::KillApiServer);
@@ -136,14 +138,15 @@ pub(super) fn draw(
     faults
 }
 
-fn draw_one(random: &mut Random, replicas: usize, nodes: usize) -> (Fault, Duration) {
-    let (replica, node) = (random.below(replicas), random.below(nodes));
+fn draw_one(random: &mut Random, nodes: usize) -> (Fault, Duration) {
+    let replica = random.weighted(&[(3, Which::Leader), (1, Which::Standby)]);
+    let node = random.below(nodes);
     let who = random.weighted(&[
         (6, Who::Extender(replica)),
         (2, Who::Scheduler(replica)),
         (2, Who::Replica(replica)),
     ]);
-    let kind: fn(&mut Random, usize, usize, Who) -> (Fault, Duration) = random.weighted(&[
+    let kind: fn(&mut Random, Which, usize, Who) -> (Fault, Duration) = random.weighted(&[
         (30, kill),
         (5, restart),
         (14, pause),
@@ -155,22 +158,22 @@ fn draw_one(random: &mut Random, replicas: usize, nodes: usize) -> (Fault, Durat
     kind(random, replica, node, who)
 }
 
-fn kill(random: &mut Random, replica: usize, _: usize, who: Who) -> (Fault, Duration) {
-    let who = if random.chance(0.6) { Who::Extender(replica) } else { who };
+fn kill(random: &mut Random, replica: Which, _: usize, who: Who) -> (Fault, Duration) {
+    let who = if random.chance(0.4) { Who::Extender(replica) } else { who };
     (Fault::Kill(who), random.millis(0, 1500))
 }
 
-fn restart(random: &mut Random, replica: usize, _: usize, _: Who) -> (Fault, Duration) {
+fn restart(random: &mut Random, replica: Which, _: usize, _: Who) -> (Fault, Duration) {
     (Fault::Restart(replica), random.millis(0, 1000))
 }
 
 /// Some last longer than a Lease.
-fn pause(random: &mut Random, _: usize, _: usize, who: Who) -> (Fault, Duration) {
+fn pause(random: &mut Random, _: Which, _: usize, who: Who) -> (Fault, Duration) {
     let most = random.weighted(&[(3, 2000), (1, 9000)]);
     (Fault::Pause(who), random.millis(100, most))
 }
 
-fn api_server(random: &mut Random, _: usize, _: usize, _: Who) -> (Fault, Duration) {
+fn api_server(random: &mut Random, _: Which, _: usize, _: Who) -> (Fault, Duration) {
     if random.chance(0.3) {
         (Fault::KillApiServer, random.millis(0, 1500))
     } else {
@@ -178,7 +181,7 @@ fn api_server(random: &mut Random, _: usize, _: usize, _: Who) -> (Fault, Durati
     }
 }
 
-fn requests(random: &mut Random, replica: usize, _: usize, _: Who) -> (Fault, Duration) {
+fn requests(random: &mut Random, replica: Which, _: usize, _: Who) -> (Fault, Duration) {
     let (part, delay) = (0.2 + 0.7 * random.unit(), random.millis(100, 4000));
     let harm = random.weighted(&[
         (3, Harm::Delayed(delay)),
@@ -190,11 +193,11 @@ fn requests(random: &mut Random, replica: usize, _: usize, _: Who) -> (Fault, Du
     (Fault::Requests(replica, harm), random.millis(500, 6000))
 }
 
-fn watches(random: &mut Random, replica: usize, _: usize, _: Who) -> (Fault, Duration) {
+fn watches(random: &mut Random, replica: Which, _: usize, _: Who) -> (Fault, Duration) {
     (Fault::StallWatches(replica), random.millis(200, 5000))
 }
 
-fn agent(random: &mut Random, _: usize, node: usize, _: Who) -> (Fault, Duration) {
+fn agent(random: &mut Random, _: Which, node: usize, _: Who) -> (Fault, Duration) {
     let late = random.millis(200, 3000);
     let illness = random.weighted(&[
         (4, Illness::Refuses),

@@ -10,7 +10,7 @@ use super::{Draw, NodePlan, seconds};
 
 /// A context, and what every process that runs holds at least.
 const LEAST: Bytes = Bytes::mib(64);
-pub(super) const MOST_PODS: usize = 60;
+pub(super) const MOST_PODS: usize = 70;
 /// Priorities; 0 is that of a pod without a class.
 pub const PRIORITIES: [i32; 2] = [10, 1000];
 /// Pods arrive in this part of a burst; in the rest what was begun goes on.
@@ -58,7 +58,7 @@ pub enum Fate {
 /// Pods for more than the nodes have.
 pub(super) fn draw(random: &mut Random, nodes: &[NodePlan], length: Duration) -> Vec<PodPlan> {
     let room: Bytes = nodes.iter().flat_map(NodePlan::rooms).sum();
-    let wanted = room.as_gib() * (1.2 + random.unit());
+    let wanted = room.as_gib() * (1.5 + 1.5 * random.unit());
     let mut pods: Vec<PodPlan> = Vec::new();
     let mut asked = 0.0;
     while asked < wanted && pods.len() < MOST_PODS {
