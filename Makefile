@@ -27,6 +27,11 @@ e2e: require-rust require-go cluster ## the long form: ten races in each variant
 	FILMGATE_LONG=1 $(CARGO) test --locked --release --test engine_properties
 	FILMGATE_LONG=1 $(CARGO) test --locked --release --test e2e -- --include-ignored --nocapture
 
+.PHONY: chaos
+chaos: require-rust require-go cluster ## bursts under faults for an hour, or SECONDS=n, from SEED=n: target/figures/chaos.json
+	FILMGATE_CHAOS_SEED=$(SEED) FILMGATE_CHAOS_SECONDS=$(SECONDS) \
+		$(CARGO) test --locked --release --test chaos -- --ignored --nocapture --exact run::as_long_as_asked
+
 .PHONY: mutants
 mutants: require-rust require-go cluster ## breaks each safety rule in one line and shows its test fail
 	$(CARGO) test --locked --test mutants -- --ignored --nocapture
