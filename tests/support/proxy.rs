@@ -138,6 +138,14 @@ impl FaultProxy {
         held.outcome.await.expect("an answer of the API server")
     }
 
+    /// Lets the first request that is held back go on, whatever becomes of it.
+    pub fn release_one(&self) {
+        let mut state = self.faults.lock();
+        if !state.held.is_empty() {
+            let _ = state.held.remove(0).release.send(());
+        }
+    }
+
     /// Lets everything held back go on, whatever becomes of it.
     pub fn release_all(&self) {
         for held in std::mem::take(&mut self.faults.lock().held) {

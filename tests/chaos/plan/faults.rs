@@ -12,6 +12,9 @@ use super::{Draw, seconds};
 const LEAST_GAP: u64 = 200;
 const MOST_GAP: u64 = 1800;
 
+/// Of all waves, those whose Bindings outlive their sender.
+const ORPHANED_WAVES: f64 = 0.3;
+
 /// A fault and its moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timed {
@@ -42,6 +45,20 @@ pub enum Fault {
     StallWatches(Which),
     /// That node's agent is not well.
     Agent(usize, Illness),
+    /// The leader and its kube-scheduler come to an end with Bindings on the wire, which commit one
+    /// by one until the fault is over, if they can.
+    Orphans(Orphans),
+}
+
+/// Bindings that outlive who sent them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Orphans {
+    /// For how long Bindings gather on the wire before.
+    pub gather: Duration,
+    /// For how long their senders are gone.
+    pub gone: Duration,
+    /// They are killed, not stopped.
+    pub is_killed: bool,
 }
 
 /// Whom a signal is sent to.
@@ -117,12 +134,18 @@ impl Fault {
             Self::Agent(_, Illness::OutOfOrder) => "readings out of order",
             Self::Agent(_, Illness::Lies) => "readings impossible",
             Self::Agent(_, Illness::Restarts) => "agent restarted",
+            Self::Orphans(_) => "Bindings of the dead",
         }
     }
 }
 
 /// Faults from the first moment to the last; what begins late goes on until the burst is over.
-pub(super) fn draw(random: &mut Random, nodes: usize, length: Duration) -> Vec<Timed> {
+pub(super) fn draw(
+    random: &mut Random,
+    nodes: usize,
+    waves: &[Duration],
+    length: Duration,
+) -> Vec<Timed> {
     let mut faults: Vec<Timed> = Vec::new();
     let mut at = random.millis(LEAST_GAP, MOST_GAP);
     while at < length {
@@ -135,7 +158,17 @@ pub(super) fn draw(random: &mut Random, nodes: usize, length: Duration) -> Vec<T
         }
         at += random.millis(LEAST_GAP, MOST_GAP);
     }
+    let hit: Vec<_> = waves.iter().filter(|_| random.chance(ORPHANED_WAVES)).collect();
+    faults.extend(hit.into_iter().map(|wave| orphans(random, *wave)));
+    faults.sort_by_key(|fault| fault.at);
     faults
+}
+
+/// Bindings of a wave are those of the dead.
+fn orphans(random: &mut Random, wave: Duration) -> Timed {
+    let (gather, gone) = (random.millis(300, 1200), random.millis(0, 1000));
+    let fault = Fault::Orphans(Orphans { gather, gone, is_killed: random.chance(0.8) });
+    Timed { at: wave + random.millis(0, 200), lasts: random.millis(2500, 9000), fault }
 }
 
 fn draw_one(random: &mut Random, nodes: usize) -> (Fault, Duration) {

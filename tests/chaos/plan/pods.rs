@@ -13,8 +13,9 @@ const LEAST: Bytes = Bytes::mib(64);
 pub(super) const MOST_PODS: usize = 70;
 /// Priorities; 0 is that of a pod without a class.
 pub const PRIORITIES: [i32; 2] = [10, 1000];
-/// Pods arrive in this part of a burst; in the rest what was begun goes on.
-const ARRIVALS: f64 = 0.85;
+/// Of all pods, those that arrive in waves.
+const IN_WAVES: f64 = 0.75;
+const WAVE_MILLIS: u64 = 300;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,13 +57,23 @@ pub enum Fate {
 }
 
 /// Pods for more than the nodes have.
-pub(super) fn draw(random: &mut Random, nodes: &[NodePlan], length: Duration) -> Vec<PodPlan> {
+pub(super) fn draw(
+    random: &mut Random,
+    nodes: &[NodePlan],
+    waves: &[Duration],
+    length: Duration,
+) -> Vec<PodPlan> {
     let room: Bytes = nodes.iter().flat_map(NodePlan::rooms).sum();
     let wanted = room.as_gib() * (1.5 + 1.5 * random.unit());
     let mut pods: Vec<PodPlan> = Vec::new();
     let mut asked = 0.0;
     while asked < wanted && pods.len() < MOST_PODS {
-        let pod = draw_one(random, nodes, length);
+        let at = if random.chance(IN_WAVES) {
+            random.one_of(waves) + random.millis(0, WAVE_MILLIS)
+        } else {
+            length.mul_f64(random.unit())
+        };
+        let pod = draw_one(random, nodes, at);
         asked += pod.vram.unwrap_or(LEAST).as_gib() * f64::from(pod.gpus);
         pods.push(pod);
     }
@@ -73,7 +84,7 @@ pub(super) fn draw(random: &mut Random, nodes: &[NodePlan], length: Duration) ->
     pods
 }
 
-fn draw_one(random: &mut Random, nodes: &[NodePlan], length: Duration) -> PodPlan {
+fn draw_one(random: &mut Random, nodes: &[NodePlan], at: Duration) -> PodPlan {
     let is_steered = random.chance(0.75);
     let gpus = if is_steered && random.chance(0.1) { 2 } else { 1 };
     let most = most_for(nodes, is_steered, gpus);
@@ -85,10 +96,10 @@ fn draw_one(random: &mut Random, nodes: &[NodePlan], length: Duration) -> PodPla
     // One that wants a GPU alone may get any.
     let most_used = vram.unwrap_or(least_room);
     let uses = if random.chance(0.5) { most_used } else { random.mib(LEAST, most_used) };
-    let lingers = if random.chance(0.7) { Duration::ZERO } else { random.millis(100, 7000) };
+    let lingers = if random.chance(0.6) { Duration::ZERO } else { random.millis(100, 7000) };
     PodPlan {
         name: String::new(),
-        at: length.mul_f64(ARRIVALS * random.unit()),
+        at,
         gpus,
         vram,
         uses,
