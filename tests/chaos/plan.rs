@@ -18,6 +18,7 @@ pub use pods::{Fate, PRIORITIES, PodPlan};
 mod faults;
 mod nodes;
 mod pods;
+mod waves;
 
 /// Seeds in a row that are played in worlds of one kind: a world takes ten seconds to start.
 pub const SEEDS_A_WORLD: u64 = 8;
@@ -46,23 +47,11 @@ impl Plan {
         let part = |part: u64| Random::new(Random::new(seed ^ (part << 56)).bits());
         let election = election(seed);
         let nodes = nodes::draw(&mut part(1));
-        let waves = waves(&mut part(4), length);
+        let waves = waves::draw(&mut part(4), length);
         let pods = pods::draw(&mut part(2), &nodes, &waves, length);
         let faults = faults::draw(&mut part(3), nodes.len(), &waves, length);
         Self { seed, election, length, nodes, pods, faults }
     }
-}
-
-/// Moments at which many pods arrive at once: they find kube-scheduler with a queue, and filmgate
-/// with many Bindings under way.
-fn waves(random: &mut Random, length: Duration) -> Vec<Duration> {
-    let gap = |random: &mut Random| random.millis(1500, 5000);
-    let next = |at: &Duration, random: &mut Random| *at + gap(random);
-    let mut waves = vec![random.millis(0, 1500)];
-    while let Some(at) = waves.last().map(|last| next(last, random)).filter(|at| *at < length) {
-        waves.push(at);
-    }
-    waves
 }
 
 /// The kind of world that a seed is played in.

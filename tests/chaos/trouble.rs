@@ -20,7 +20,7 @@ const TEND_INTERVAL: Duration = Duration::from_millis(100);
 /// Who is stopped says nothing.
 const LOOK_LIMIT: Duration = Duration::from_millis(100);
 /// Times at which Bindings of the dead go on.
-const RELEASES: u32 = 12;
+const RELEASES: u32 = 30;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -195,7 +195,7 @@ impl<'a> Trouble<'a> {
         let parts = self.parts.up(Who::Replica(Which::Leader));
         let ends = parts.into_iter().map(|part| (orphans.gather, Step::Orphan(part, orphans)));
         let releases = (1..RELEASES).map(|number| lasts * number / RELEASES);
-        let releases = releases.filter(|at| *at > orphans.gather);
+        let releases = releases.filter(|at| *at > orphans.gather + orphans.gone);
         let releases = releases.map(|at| (at, Step::LetOneGo(leader)));
         ends.chain(releases).chain([(lasts, Step::LetGo(leader))]).collect()
     }

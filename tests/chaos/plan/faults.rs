@@ -6,14 +6,12 @@ use std::time::Duration;
 use filmgate::demo::random::Random;
 
 use super::super::support::proxy::Verb;
+use super::waves::Wave;
 use super::{Draw, seconds};
 
 /// Time between two faults, in milliseconds.
 const LEAST_GAP: u64 = 200;
 const MOST_GAP: u64 = 1800;
-
-/// Of all waves, those whose Bindings outlive their sender.
-const ORPHANED_WAVES: f64 = 0.3;
 
 /// A fault and its moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +141,7 @@ impl Fault {
 pub(super) fn draw(
     random: &mut Random,
     nodes: usize,
-    waves: &[Duration],
+    waves: &[Wave],
     length: Duration,
 ) -> Vec<Timed> {
     let mut faults: Vec<Timed> = Vec::new();
@@ -158,17 +156,9 @@ pub(super) fn draw(
         }
         at += random.millis(LEAST_GAP, MOST_GAP);
     }
-    let hit: Vec<_> = waves.iter().filter(|_| random.chance(ORPHANED_WAVES)).collect();
-    faults.extend(hit.into_iter().map(|wave| orphans(random, *wave)));
+    faults.extend(waves.iter().filter_map(|wave| wave.fault.clone()));
     faults.sort_by_key(|fault| fault.at);
     faults
-}
-
-/// Bindings of a wave are those of the dead.
-fn orphans(random: &mut Random, wave: Duration) -> Timed {
-    let (gather, gone) = (random.millis(300, 1200), random.millis(0, 1000));
-    let fault = Fault::Orphans(Orphans { gather, gone, is_killed: random.chance(0.8) });
-    Timed { at: wave + random.millis(0, 200), lasts: random.millis(2500, 9000), fault }
 }
 
 fn draw_one(random: &mut Random, nodes: usize) -> (Fault, Duration) {

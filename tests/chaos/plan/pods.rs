@@ -6,6 +6,7 @@ use std::time::Duration;
 use filmgate::demo::random::Random;
 use filmgate::engine::Bytes;
 
+use super::waves::Wave;
 use super::{Draw, NodePlan, seconds};
 
 /// A context, and what every process that runs holds at least.
@@ -60,7 +61,7 @@ pub enum Fate {
 pub(super) fn draw(
     random: &mut Random,
     nodes: &[NodePlan],
-    waves: &[Duration],
+    waves: &[Wave],
     length: Duration,
 ) -> Vec<PodPlan> {
     let room: Bytes = nodes.iter().flat_map(NodePlan::rooms).sum();
@@ -68,12 +69,12 @@ pub(super) fn draw(
     let mut pods: Vec<PodPlan> = Vec::new();
     let mut asked = 0.0;
     while asked < wanted && pods.len() < MOST_PODS {
-        let at = if random.chance(IN_WAVES) {
-            random.one_of(waves) + random.millis(0, WAVE_MILLIS)
-        } else {
-            length.mul_f64(random.unit())
-        };
-        let pod = draw_one(random, nodes, at);
+        let wave = random.chance(IN_WAVES).then(|| &waves[random.below(waves.len())]);
+        let mut pod = draw_one(random, nodes, length.mul_f64(random.unit()));
+        if let Some(wave) = wave {
+            pod.at = wave.at + random.millis(0, WAVE_MILLIS);
+            pod.priority = wave.priority(random);
+        }
         asked += pod.vram.unwrap_or(LEAST).as_gib() * f64::from(pod.gpus);
         pods.push(pod);
     }

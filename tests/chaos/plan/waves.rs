@@ -1,0 +1,61 @@
+//! When many pods arrive at once: kube-scheduler has a queue then, and filmgate many Bindings under
+//! way. Some of those outlive who sent them, and the next wave is for the places that they are about
+//! to take.
+
+use std::time::Duration;
+
+use filmgate::demo::random::Random;
+
+use super::{Draw, Fault, Orphans, PRIORITIES, Timed};
+
+/// Of all waves, those whose Bindings outlive their sender.
+const ORPHANED: f64 = 0.4;
+
+/// A wave of pods.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wave {
+    /// When it comes.
+    pub(super) at: Duration,
+    /// It comes for places that Bindings of the dead may take: its pods are first in line.
+    pub(super) is_urgent: bool,
+    /// What befalls its Bindings.
+    pub(super) fault: Option<Timed>,
+}
+
+impl Wave {
+    /// That of one of its pods.
+    pub(super) fn priority(&self, random: &mut Random) -> i32 {
+        match (self.is_urgent, &self.fault) {
+            (true, _) => PRIORITIES[1],
+            (false, Some(_)) => 0,
+            (false, None) => random.one_of(&[0, 0, PRIORITIES[0], PRIORITIES[1]]),
+        }
+    }
+}
+
+/// Waves from the first moment to the last.
+pub(super) fn draw(random: &mut Random, length: Duration) -> Vec<Wave> {
+    let mut waves = vec![Wave { at: random.millis(0, 1500), is_urgent: false, fault: None }];
+    while let Some(last) = waves.last_mut().filter(|last| last.at < length) {
+        if !last.is_urgent && random.chance(ORPHANED) {
+            let (fault, back) = orphans(random, last.at);
+            last.fault = Some(fault);
+            let at = back + random.millis(0, 1500);
+            waves.push(Wave { at, is_urgent: true, fault: None });
+        } else {
+            let at = last.at + random.millis(1500, 4500);
+            waves.push(Wave { at, is_urgent: false, fault: None });
+        }
+    }
+    waves.pop();
+    waves
+}
+
+/// The fault, and when those who sent the Bindings are back.
+fn orphans(random: &mut Random, wave: Duration) -> (Timed, Duration) {
+    let (gather, gone) = (random.millis(400, 2200), random.millis(0, 1000));
+    let orphans = Orphans { gather, gone, is_killed: random.chance(0.8) };
+    let at = wave + random.millis(0, 200);
+    let lasts = gather + gone + random.millis(2000, 8000);
+    (Timed { at, lasts, fault: Fault::Orphans(orphans) }, at + gather + gone)
+}
