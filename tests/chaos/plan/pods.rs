@@ -70,7 +70,8 @@ pub(super) fn draw(
     let mut asked = 0.0;
     while asked < wanted && pods.len() < MOST_PODS {
         let wave = random.chance(IN_WAVES).then(|| &waves[random.below(waves.len())]);
-        let mut pod = draw_one(random, nodes, length.mul_f64(random.unit()));
+        let at = length.mul_f64(random.unit());
+        let mut pod = draw_one(random, nodes, at);
         if let Some(wave) = wave {
             pod.at = wave.at + random.millis(0, WAVE_MILLIS);
             pod.priority = wave.priority(random);
