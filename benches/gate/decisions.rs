@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::http::Connection;
 use super::no_op;
+use super::quantile::quantile;
 use super::support::figures::Figures;
 use super::support::objects::{node, pod};
 use super::support::scripted::NoCluster;
@@ -34,12 +35,12 @@ pub fn measure(figures: &mut Figures) {
         let times = compare(&names, &offer, rounds);
         let (no_op, ours) = (&times.no_op, &times.ours);
         let detail = json!({
-            "filmgate_p50_ms": ms(percentile(ours, 0.5)), "no_op_p50_ms": ms(percentile(no_op, 0.5)),
-            "no_op_p99_ms": ms(percentile(no_op, 0.99)), "gpus_per_node": GPUS, "rounds": rounds,
+            "filmgate_p50_ms": ms(quantile(ours, 0.5)), "no_op_p50_ms": ms(quantile(no_op, 0.5)),
+            "no_op_p99_ms": ms(quantile(no_op, 0.99)), "gpus_per_node": GPUS, "rounds": rounds,
         });
-        let ratio = percentile(ours, 0.5).as_secs_f64() / percentile(no_op, 0.5).as_secs_f64();
+        let ratio = quantile(ours, 0.5).as_secs_f64() / quantile(no_op, 0.5).as_secs_f64();
         figures.add(&format!("decision_ratio_{nodes}"), ratio, "ratio", "<= 1.5", detail.clone());
-        let p99 = ms(percentile(ours, 0.99));
+        let p99 = ms(quantile(ours, 0.99));
         let goal = if nodes == 5_000 { "<= 1" } else { "" };
         figures.add(&format!("decision_p99_ms_{nodes}"), p99, "ms", goal, detail);
     }
@@ -51,7 +52,7 @@ fn full_nodes(figures: &mut Figures) {
     let items: Vec<Value> = names.iter().map(|name| full_node(name)).collect();
     let offer = json!({"Nodes": {"metadata": {}, "items": items}, "NodeNames": null});
     let times = compare(&names, &offer, FULL_ROUNDS);
-    let (no_op, ours) = (percentile(&times.no_op, 0.5), percentile(&times.ours, 0.5));
+    let (no_op, ours) = (quantile(&times.no_op, 0.5), quantile(&times.ours, 0.5));
     let detail = json!({"filmgate_p50_ms": ms(ours), "no_op_p50_ms": ms(no_op), "node_bytes": FULL_NODE_BYTES});
     let ratio = ours.as_secs_f64() / no_op.as_secs_f64();
     figures.add("full_node_ratio_1000", ratio, "ratio", "<= 1.5", detail);
@@ -138,12 +139,6 @@ pub fn serve(router: impl FnOnce() -> Router + Send + 'static) -> SocketAddr {
         });
     });
     told.recv().unwrap()
-}
-
-fn percentile(times: &[Duration], part: f64) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort();
-    sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 
 fn ms(time: Duration) -> f64 {

@@ -1,4 +1,5 @@
-//! `make bench`: what a decision costs, side by side with an extender that decides nothing.
+//! `make bench`: what a decision, and what waiting costs, side by side with extenders that decide
+//! nothing, and how long a pod waits once there is memory for it.
 //!
 //! Every figure is a ratio of two measurements of one run, or comes with its machine's load: the
 //! machines are shared. Written to `target/figures/bench.json`.
@@ -8,15 +9,24 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod constant;
 mod decisions;
 mod http;
 mod no_op;
 mod processor;
+mod quantile;
+mod stage;
+mod storm;
 mod throughput;
+mod wakes;
 
 use support::figures::Figures;
 
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == constant::COMMAND) {
+        return constant::serve(arguments);
+    }
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("built; `cargo bench` measures");
         return;
@@ -30,6 +40,12 @@ fn main() {
     }
     if wants("throughput") {
         throughput::measure(&mut figures);
+    }
+    if wants("wakes") {
+        wakes::measure(&mut figures);
+    }
+    if wants("storm") {
+        storm::measure(&mut figures);
     }
     figures.write("bench");
 }

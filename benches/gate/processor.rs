@@ -1,4 +1,4 @@
-//! Processor time of this process and its children, which are all that a benchmark has started.
+//! Processor time, user and system.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Of `/proc/<pid>/stat`; Linux has shown a hundred to user space on every architecture.
 const TICKS_PER_SECOND: u32 = 100;
 
-/// So far, user and system.
+/// Of this process and its children, which are all that a benchmark has started, so far.
 pub fn time() -> Duration {
     let own = std::process::id();
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -14,7 +14,16 @@ pub fn time() -> Duration {
         let usage = Usage::of(id)?;
         (id == own || usage.parent == own).then_some(usage.ticks)
     });
-    Duration::from_secs(1) * processes.sum::<u32>() / TICKS_PER_SECOND
+    duration(processes.sum())
+}
+
+/// Of one process that runs, so far.
+pub fn time_of(process: u32) -> Duration {
+    duration(Usage::of(process).unwrap().ticks)
+}
+
+fn duration(ticks: u32) -> Duration {
+    Duration::from_secs(1) * ticks / TICKS_PER_SECOND
 }
 
 struct Usage {

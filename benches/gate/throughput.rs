@@ -6,42 +6,28 @@
 //! turns, ratios are of one round, and the processor time that a pod costs all processes together
 //! is in the detail: where cores are the limit, as on a small machine, its ratio is the pods' too.
 
-use std::fs;
-use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
+use std::time::Instant;
 
-use filmgate::agent::simulated::{GpuSpec, SimulatedFleet};
-use filmgate::clock::Clock;
-use filmgate::readings::server::{self, Pace};
-use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams};
+use futures::{StreamExt, TryStreamExt};
+use kube::ResourceExt;
+use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::no_op;
 use super::processor;
-use super::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
-use super::support::eventually::eventually;
+use super::quantile::median;
+use super::stage::{DEADLINE, Stage, node_name};
 use super::support::figures::Figures;
-use super::support::kubeconfig::User;
-use super::support::kubelets::Kubelets;
-use super::support::manifests;
-use super::support::metrics::Metrics;
-use super::support::objects::{is_bound, node, pod};
-use super::support::port::ReservedPort;
-use super::support::process::Process;
-use super::support::scheduler::{Extender, configuration};
+use super::support::objects::{is_bound, pod};
+use super::support::scheduler::Extender;
+use super::support::simulated::SimulatedNode;
 
 const NODES: usize = 1_000;
 const PODS: usize = 1_000;
 const GPUS: usize = 8;
 const REPLICAS: u32 = 8;
-const CREATED_AT_A_TIME: usize = 16;
-const DEADLINE: Duration = Duration::from_secs(90);
 /// Rounds of all three arms, every other one backwards; the medians count.
 const ROUNDS: usize = 6;
 
@@ -49,7 +35,8 @@ const ROUNDS: usize = 6;
 pub fn measure(figures: &mut Figures) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let rounds = runtime.block_on(async {
-        let bench = Bench::start().await;
+        let node = |number| SimulatedNode::new(&node_name(number), &[80; GPUS]).replicas(REPLICAS);
+        let bench = Bench { stage: Stage::start((0..NODES).map(node).collect()).await };
         let mut rounds = Vec::new();
         for number in 0..ROUNDS {
             rounds.push(bench.round(number % 2 == 1).await);
@@ -57,7 +44,7 @@ pub fn measure(figures: &mut Figures) {
         rounds
     });
     let of = |arm: Arm, what: fn(&Placed) -> f64| {
-        median(rounds.iter().map(|one| what(&one[arm as usize])))
+        median(&rounds.iter().map(|one| what(&one[arm as usize])).collect::<Vec<_>>())
     };
     let each = |what: fn(&Placed) -> f64| {
         json!({
@@ -74,7 +61,7 @@ pub fn measure(figures: &mut Figures) {
         let one = |round: &[Placed; 3]| {
             round[Arm::Filmgate as usize].per_second / round[arm as usize].per_second
         };
-        median(rounds.iter().map(one))
+        median(&rounds.iter().map(one).collect::<Vec<_>>())
     };
     let (no_op, none) = (ratio_to(Arm::NoOp), ratio_to(Arm::None));
     figures.add("pods_per_second_ratio_noop", no_op, "ratio", ">= 0.95", detail.clone());
@@ -97,33 +84,10 @@ enum Arm {
 }
 
 struct Bench {
-    // Dropped first: it watches the cluster.
-    _kubelets: Kubelets,
-    cluster: Cluster,
-    agents_url: String,
-    _agents: CancellationToken,
+    stage: Stage,
 }
 
 impl Bench {
-    async fn start() -> Self {
-        let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-        manifests::apply(&cluster.admin(), &manifests::shipped("deploy/rbac.yaml")).await;
-        let fleet = SimulatedFleet::new(Clock::monotonic());
-        for number in 0..NODES {
-            let gpus = GpuSpec::gib(80).replicas(REPLICAS).times(GPUS);
-            fleet.add_node(&node_name(number), gpus);
-        }
-        let replicas = REPLICAS * GPUS as u32;
-        cluster.add_nodes((0..NODES).map(|number| node(&node_name(number)).gpus(replicas))).await;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let agents_url = format!("http://{}", listener.local_addr().unwrap());
-        let agents = CancellationToken::new();
-        let router = server::router(Arc::new(fleet.clone()), Pace::default(), agents.clone());
-        tokio::spawn(server::serve(listener, router, agents.clone()));
-        let kubelets = Kubelets::start(cluster.admin(), fleet);
-        Self { cluster, _kubelets: kubelets, agents_url, _agents: agents }
-    }
-
     async fn round(&self, is_backwards: bool) -> [Placed; 3] {
         let mut arms = [Arm::None, Arm::NoOp, Arm::Filmgate];
         if is_backwards {
@@ -137,12 +101,9 @@ impl Bench {
     }
 
     async fn run(&self, arm: Arm) -> Placed {
-        self.create_pods().await;
-        let ports = (ReservedPort::reserve(), ReservedPort::reserve());
-        let filmgate = match arm {
-            Arm::Filmgate => Some(self.start_filmgate(&ports.0, &ports.1).await),
-            Arm::None | Arm::NoOp => None,
-        };
+        let new = |number| pod(&format!("p{number}")).gpus(1).vram("4Gi").steered();
+        self.stage.create_pods((0..PODS).map(new)).await;
+        let mut filmgate = None;
         let extender = match arm {
             Arm::None => None,
             Arm::NoOp => {
@@ -150,28 +111,25 @@ impl Bench {
                 extender.verbs.retain(|(_, verb)| *verb != "bind");
                 Some(extender)
             }
-            Arm::Filmgate => Some(Extender::at(format!("http://{}", ports.0.address()))),
+            Arm::Filmgate => Some(filmgate.insert(self.stage.start_filmgate().await).extender()),
         };
-        let extenders = Vec::from_iter(extender);
-        let config = configuration(&self.cluster.kubeconfig(User::Scheduler), &extenders);
-        let options =
-            SchedulerOptions { config_yaml: config.to_string(), name: format!("{arm:?}") };
-        let scheduler = self.cluster.start_scheduler(options);
+        let scheduler = self.stage.start_scheduler(extender, None);
         let placed = self.bindings().await;
         println!(
             "{arm:?}: {:.0} pods/s, {:.1} ms of processor time per pod",
             placed.per_second, placed.processor_ms
         );
         drop((scheduler, filmgate));
-        self.delete_pods().await;
+        self.stage.delete_pods().await;
         placed
     }
 
     /// From the first Binding to the last.
     async fn bindings(&self) -> Placed {
-        let versions = watcher(self.cluster.pods(), watcher::Config::default()).applied_objects();
+        let versions =
+            watcher(self.stage.cluster.pods(), watcher::Config::default()).applied_objects();
         let mut bound = versions.try_filter(|pod| futures::future::ready(is_bound(pod))).boxed();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut first = None;
         let all = async {
             while seen.len() < PODS {
@@ -191,62 +149,8 @@ impl Bench {
 
     /// How many pods there are, and what kube-scheduler says of one that it has not bound.
     async fn unbound(&self) -> String {
-        let pods = self.cluster.pods().list(&ListParams::default()).await.unwrap().items;
+        let pods = self.stage.cluster.pods().list(&ListParams::default()).await.unwrap().items;
         let first = pods.iter().find(|pod| !is_bound(pod)).map(|pod| &pod.status);
         format!("{} exist, one of the unbound: {first:?}", pods.len())
     }
-
-    async fn start_filmgate(&self, verbs: &ReservedPort, ops: &ReservedPort) -> Process {
-        let agents = (0..NODES).map(|number| {
-            format!("  - {{node: {}, url: \"{}\"}}", node_name(number), self.agents_url)
-        });
-        let config = format!(
-            "listen:\n  verbs: {}\n  metrics: {}\nleaderElection: {{mode: off}}\nagents:\n  static:\n{}\n",
-            verbs.address(),
-            ops.address(),
-            agents.collect::<Vec<_>>().join("\n"),
-        );
-        let path = self.cluster.folder().join("filmgate.yaml");
-        fs::write(&path, config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
-        command.arg("extender").arg("--config").arg(path);
-        command.arg("--kubeconfig").arg(self.cluster.kubeconfig(User::Filmgate));
-        let process = Process::spawn("filmgate", command, self.cluster.folder());
-        let metrics = format!("http://{}/metrics", ops.address());
-        eventually(DEADLINE, "every node read", async || {
-            let read = Metrics::scrape(&metrics).await.series("filmgate_reading_age_seconds").len();
-            (read == NODES).then_some(()).ok_or(format!("{read} read"))
-        })
-        .await;
-        process
-    }
-
-    async fn create_pods(&self) {
-        stream::iter(0..PODS)
-            .for_each_concurrent(CREATED_AT_A_TIME, async |number| {
-                let new = pod(&format!("p{number}")).gpus(1).vram("4Gi").steered();
-                self.cluster.add_pod(new).await;
-            })
-            .await;
-    }
-
-    async fn delete_pods(&self) {
-        let pods: Api<Pod> = self.cluster.pods();
-        pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
-        eventually(DEADLINE, "all pods gone", async || {
-            let left = pods.list(&ListParams::default().limit(1)).await.ok()?.items.len();
-            (left == 0).then_some(())
-        })
-        .await;
-    }
-}
-
-fn node_name(number: usize) -> String {
-    format!("n{number:04}")
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -131,6 +131,11 @@ impl Cluster {
         self.site.ready_client(&mut self.api_server, None).await;
     }
 
+    /// The API server's process, to see what it costs.
+    pub fn api_server_pid(&self) -> u32 {
+        self.api_server.pid()
+    }
+
     /// The API server's process, to stop and continue it.
     pub fn api_server(&mut self) -> &mut Process {
         &mut self.api_server

@@ -28,6 +28,7 @@ pub mod scripted;
 pub mod service;
 pub mod simulated;
 pub mod site;
+pub mod storm;
 pub mod verbs;
 pub mod volumes;
 pub mod watched;
