@@ -25,8 +25,10 @@ const CONTROLLER: &str = "filmgate.dev/filmgate";
 /// Events that may wait for the API server, one at a time: they must not delay Bindings.
 const QUEUE_LENGTH: usize = 256;
 const TRY_LIMIT: Duration = Duration::from_secs(2);
-/// A pod's events are at least this far apart.
+/// A pod's second event follows its first at least this much later, the third twice as much, and
+/// so on.
 const LEAST_INTERVAL: Duration = Duration::from_secs(60);
+const MOST_INTERVAL: Duration = Duration::from_secs(16 * 60);
 /// A message that is due is looked for at least this far apart while it turns out to be old news.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Pods whose last event is remembered.
@@ -54,8 +56,8 @@ impl Subject {
     }
 }
 
-/// Decides which messages are worth an event: of a pod and subject the first at once, then one a
-/// minute, and only one that says something new.
+/// Decides which messages are worth an event: of a pod and subject the first at once, the others
+/// ever more seldom, and only what says something new.
 #[derive(Debug, Default)]
 struct Limiter(HashMap<(PodUid, Subject), Said>);
 
@@ -64,12 +66,29 @@ struct Limiter(HashMap<(PodUid, Subject), Said>);
 struct Said {
     at: Instant,
     news: String,
+    interval: Duration,
     compared_at: Instant,
 }
 
 impl Said {
+    fn first(news: String, now: Instant) -> Self {
+        Self { at: now, news, interval: LEAST_INTERVAL, compared_at: now }
+    }
+
+    /// The next one may follow.
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) >= LEAST_INTERVAL
+        now.saturating_duration_since(self.at) >= self.interval
+    }
+
+    /// Whether the next one follows, since it is due and says something else.
+    fn is_followed_by(&mut self, news: &str, now: Instant) -> bool {
+        self.compared_at = now;
+        let is_followed = self.is_over(now) && self.news != news;
+        if is_followed {
+            (self.at, self.news) = (now, news.to_owned());
+            self.interval = (self.interval * 2).min(MOST_INTERVAL);
+        }
+        is_followed
     }
 }
 
@@ -84,22 +103,20 @@ impl Limiter {
     fn allows(&mut self, pod: &PodUid, about: Subject, message: &str, now: Instant) -> bool {
         let key = (pod.clone(), about);
         let (news, _age) = message.rsplit_once(AGE).unwrap_or((message, ""));
-        let is_allowed = match self.0.get_mut(&key) {
-            Some(said) => {
-                said.compared_at = now;
-                said.is_over(now) && said.news != news
-            }
-            None => self.has_room(now),
-        };
-        if is_allowed {
-            self.0.insert(key, Said { at: now, news: news.to_owned(), compared_at: now });
+        if let Some(said) = self.0.get_mut(&key) {
+            return said.is_followed_by(news, now);
         }
-        is_allowed
+        let has_room = self.has_room(now);
+        if has_room {
+            self.0.insert(key, Said::first(news.to_owned(), now));
+        }
+        has_room
     }
 
     fn has_room(&mut self, now: Instant) -> bool {
         if self.0.len() >= REMEMBERED_PODS {
-            self.0.retain(|_, said| !said.is_over(now));
+            let is_recent = |at| now.saturating_duration_since(at) < LEAST_INTERVAL;
+            self.0.retain(|_, said| is_recent(said.at));
         }
         self.0.len() < REMEMBERED_PODS
     }
@@ -224,6 +241,20 @@ mod tests {
         assert!(limiter.allows(&pod, Subject::WAITING, OTHER, start + LEAST_INTERVAL));
         assert!(!limiter.allows(&pod, Subject::WAITING, FIRST, start + LEAST_INTERVAL * 3 / 2));
         assert!(limiter.allows(&"u2".into(), Subject::WAITING, FIRST, start));
+    }
+
+    #[test]
+    fn a_pod_that_waits_long_is_written_about_ever_more_seldom() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let pod = PodUid::from("u1");
+        let mut told_at = Vec::new();
+        for minute in 0..64 {
+            let (news, now) = (format!("{minute} GiB free"), start + LEAST_INTERVAL * minute);
+            if limiter.allows(&pod, Subject::WAITING, &news, now) {
+                told_at.push(minute);
+            }
+        }
+        assert_eq!(told_at, [0, 1, 3, 7, 15, 31, 47, 63]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a pod goes where it goes, or waits: every figure behind a decision, for people.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,7 +275,10 @@ impl Ledger {
             let view = node.view_for(self.eyes_of(pod), self.policy(), now);
             roomiest(&view).map(|(bytes, position)| (bytes, position, node))
         });
-        let (_, position, node) = candidates.max_by_key(|(bytes, _, _)| *bytes)?;
+        // Of equals the same each time: kube-scheduler offers nodes in turning order, and a text
+        // that turns with it would be news at each look.
+        let most = candidates.max_by_key(|&(bytes, _, node)| (bytes, Reverse(&node.name)));
+        let (_, position, node) = most?;
         let gpu = &node.view_for(self.eyes_of(pod), self.policy(), now).gpus[position];
         Some(NearestMiss {
             asked: hungriest(ask),

@@ -69,6 +69,18 @@ async fn a_refusal_everywhere_puts_the_pod_in_the_line_and_says_why_once() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_equal_gpus_does_not_depend_on_the_order_of_the_offer() {
+    let site = Site::with(&["n0", "n1", "n2"].map(|name| node(name).gpus(2)));
+    let pod = asking("p", "40Gi");
+    for offer in [["n0", "n1", "n2"], ["n1", "n2", "n0"], ["n2", "n0", "n1"]] {
+        site.filter(&pod, &offer).await;
+    }
+    let reports = site.script.reports();
+    assert!(reports[0].1.contains("on n0 GPU"), "{reports:?}");
+    assert!(reports.iter().all(|report| *report == reports[0]), "{reports:?}");
+}
+
+#[tokio::test]
 async fn a_pod_of_which_nothing_is_to_be_said_waits_in_silence() {
     let site = three();
     let pod = asking("p", "40Gi");
