@@ -26,7 +26,7 @@ use super::support::scheduler::Extender;
 use super::support::simulated::SimulatedNode;
 use super::support::storm::Storm;
 
-const NODES: usize = 1_000;
+const NODES: usize = 100;
 const GPUS: usize = 8;
 const PODS: usize = 1_000;
 const EVENTS_PER_SECOND: u32 = 20;
@@ -151,7 +151,7 @@ impl Running {
                 filmgate.metrics().await.sum("filmgate_event_writes_total", &sent)
             }
         };
-        let is_it = calls >= 3.0 * PODS as f64 && told >= PODS as f64;
+        let is_it = calls >= 2.0 * PODS as f64 && told >= PODS as f64;
         is_it.then_some(()).ok_or(format!("{calls} calls, {told} pods told"))
     }
 }
