@@ -1,4 +1,5 @@
-//! The shipped scheduler configuration and rights, under the real kube-scheduler.
+//! The shipped scheduler configuration and rights, under the real kube-scheduler, and the shipped
+//! agent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -6,6 +7,9 @@ mod support;
 
 use std::time::Duration;
 
+use clap::Parser;
+use filmgate::cli::Cli;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::{Value, json};
@@ -48,6 +52,21 @@ async fn kube_scheduler_leads_and_schedules_under_the_shipped_configuration_and_
         if is_missed { Ok(()) } else { Err(anyhow::anyhow!("{texts:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_is_taken_as_it_is_shipped_and_understands_its_arguments() {
+    let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
+    for file in ["deploy/rbac.yaml", "deploy/agent-rbac.yaml", "deploy/agent.yaml"] {
+        apply(&cluster.admin(), &shipped(file)).await;
+    }
+    let agents: Api<DaemonSet> = Api::namespaced(cluster.admin(), "filmgate");
+    let template = agents.get("filmgate-agent").await.unwrap().spec.template;
+    let containers = template.spec.unwrap().containers;
+    let [agent] = &containers[..] else { panic!("{containers:?}") };
+    let arguments = agent.args.iter().flatten().map(String::as_str);
+    let understood = Cli::try_parse_from(["filmgate"].into_iter().chain(arguments));
+    assert!(understood.is_ok(), "{}", understood.unwrap_err());
 }
 
 /// As shipped, but with a way to this API server, which kube-scheduler finds by itself in a pod,
