@@ -22,6 +22,7 @@ mod preemption;
 mod race;
 mod release;
 mod starvation;
+mod storm;
 mod telemetry;
 mod wide;
 mod world;
