@@ -93,11 +93,31 @@ async fn a_gpu_whose_call_came_back_is_read_again() {
     let library = StandIn::new(&three(1_000, None));
     let source = impatient(&library);
     sample(&source).await;
-    library.set(&three(2_000, Some(hangs("*"))));
+    // Its memory has been read when it hangs, so the late answer has it.
+    library.set(&three(2_000, Some(hangs(POWER))));
     why_silent(&sample(&source).await.gpus[1]);
     library.set(&three(3_000, None));
     let hardware = all_ready(&source).await;
     assert_eq!(used(&hardware), mib([3_000, 3_000, 3_000]), "nothing from the call that was late");
+}
+
+#[tokio::test]
+async fn a_lost_gpu_is_not_looked_for_while_another_hangs() {
+    let library = StandIn::new(&three(1_000, None));
+    let source = impatient(&library);
+    sample(&source).await;
+    let mut two_gone = three(2_000, Some(hangs(POWER)));
+    two_gone.gpus[0].device.faults.push(fails("*", GPU_IS_LOST));
+    library.set(&two_gone);
+    // To look for it NVML would have to be closed, and the third would be silent as well.
+    for _ in 0..5 {
+        let hardware = sample(&source).await;
+        assert_eq!(used(&hardware), mib([1_000, 1_000, 2_000]));
+        assert_eq!(why_silent(&hardware.gpus[0]), "it fell off the bus");
+        assert_eq!(hardware.gpus[2].state, GpuState::Ready);
+    }
+    library.set(&three(3_000, None));
+    assert_eq!(used(&all_ready(&source).await), mib([3_000, 3_000, 3_000]));
 }
 
 #[tokio::test]

@@ -100,7 +100,9 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_is_stuck_gets_no_second_question_and_its_answer_is_late() {
         let (release, held) = blocking::channel::<()>();
-        let (mut desk, _) = Desk::open("test".into(), move |question: u32| {
+        let (heard, questions) = blocking::channel();
+        let (mut desk, thread) = Desk::open("test".into(), move |question: u32| {
+            heard.send(question).unwrap();
             let _ = held.recv();
             question
         })
@@ -109,9 +111,12 @@ mod tests {
         let answer = desk.answer(Instant::now()).await;
         assert!(matches!(answer, Err(NoAnswer::Overdue(_))), "{answer:?}");
         desk.ask(2);
-        release.send(()).unwrap();
+        drop(release);
         assert_eq!(desk.answer(soon()).await, Ok(1));
         assert_eq!((desk.busy(), desk.late()), (None, None));
+        drop(desk);
+        thread.join().unwrap();
+        assert_eq!(questions.iter().collect::<Vec<_>>(), [1]);
     }
 
     #[tokio::test]
