@@ -22,6 +22,10 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 test: require-rust require-go cluster node-packages ## every test, on a real control plane, races and kills in short form
 	$(CARGO) test --locked --lib --bins --tests
 
+.PHONY: test-gpu
+test-gpu: require-rust ## the agent on this machine's own NVIDIA driver, where there is one
+	FILMGATE_TEST_GPU=1 $(CARGO) test --locked --test gpu
+
 .PHONY: e2e
 e2e: require-rust require-go cluster ## the long form: ten races in each variant, twenty kills, 100,000 interleavings
 	FILMGATE_LONG=1 $(CARGO) test --locked --release --test engine_properties
