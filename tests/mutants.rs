@@ -15,10 +15,12 @@ use std::time::Instant;
 use std::{env, fs};
 
 /// What the package is made of.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
+    "build.rs",
+    "proto",
     "src",
     "tests",
     "benches",

@@ -96,6 +96,23 @@ async fn the_book_tells_who_has_which_device_and_proc_whose_a_process_is() {
 }
 
 #[tokio::test]
+async fn a_static_pod_is_known_by_the_hash_of_its_manifest() {
+    let Some(world) = World::start(&[shared(Policy::Distributed)]).await else { return };
+    let mirror = world.run_static(pod("fixed").gpus(1)).await;
+    let hash = &mirror.annotations()["kubernetes.io/config.hash"];
+    let Owner::Pod { uid: owner, .. } = world.owner(world.process("fixed").await) else {
+        panic!("nobody's")
+    };
+    assert_eq!(owner.as_str(), hash);
+    assert_ne!(owner, uid(&mirror));
+    let book = world.look().await;
+    let known = book.pods.iter().find(|known| known.uid == owner);
+    assert_eq!(known.map(|known| known.name.to_string()), Some(mirror.name_any()));
+    let entries: Vec<_> = book.assignments.iter().map(|one| (&*one.pod, &one.uid)).collect();
+    assert_eq!(entries, [(&*mirror.name_any(), &None)], "the kubelet's UID is nobody else's");
+}
+
+#[tokio::test]
 async fn a_steered_pod_sees_another_gpu_than_the_book_says() {
     let Some(world) = World::start(&[shared(Policy::Packed)]).await else { return };
     let first = world.run(pod("first").gpus(1)).await;

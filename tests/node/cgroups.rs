@@ -22,9 +22,9 @@ impl Cgroups {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("filmgate-test-{}-{number}", std::process::id());
         let cgroups = Self { name, hierarchies: hierarchies() };
-        for own in cgroups.folders() {
-            fs::create_dir(&own).expect("a cgroup");
-            fill_cpuset(&own);
+        for folder in cgroups.folders().chain(cgroups.first()) {
+            fs::create_dir(&folder).expect("a cgroup");
+            fill_cpuset(&folder);
         }
         cgroups
     }
@@ -32,6 +32,11 @@ impl Cgroups {
     /// Their name, from the top of each hierarchy.
     pub fn path(&self) -> String {
         format!("/{}", self.name)
+    }
+
+    /// Below them, for the first process: systemd keeps it in `/init.scope`.
+    pub fn first(&self) -> impl Iterator<Item = PathBuf> {
+        self.folders().map(|own| own.join("init"))
     }
 
     fn folders(&self) -> impl Iterator<Item = PathBuf> {

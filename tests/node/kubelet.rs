@@ -1,7 +1,7 @@
 //! The real kubelet.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ pub fn start(machine: &Machine, node: &str, kubeconfig: &Path, port: &ReservedPo
     let folder = machine.folder();
     let file = folder.join("kubelet.json");
     fs::write(folder.join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    fs::create_dir_all(manifests(machine)).unwrap();
     fs::write(&file, configuration(machine, port).to_string()).unwrap();
     let arguments = [
         "kubelet".to_owned(),
@@ -26,6 +27,11 @@ pub fn start(machine: &Machine, node: &str, kubeconfig: &Path, port: &ReservedPo
         flag("hostname-override", node),
     ];
     machine.spawn("kubelet", binaries::folder().join("cluster"), &arguments)
+}
+
+/// Where it finds static pods.
+pub fn manifests(machine: &Machine) -> PathBuf {
+    machine.folder().join("manifests")
 }
 
 fn configuration(machine: &Machine, port: &ReservedPort) -> Value {
@@ -49,6 +55,7 @@ fn configuration(machine: &Machine, port: &ReservedPort) -> Value {
         "evictionHard": {"memory.available": "50Mi"},
         "imageGCHighThresholdPercent": 100,
         "podLogsDir": folder.join("pod-logs"),
+        "staticPodPath": manifests(machine),
         "resolvConf": folder.join("resolv.conf"),
         "volumePluginDir": folder.join("volume-plugins"),
     })

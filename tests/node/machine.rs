@@ -24,9 +24,10 @@ impl Machine {
     pub async fn start(folder: &Path) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        command.arg(program("machine.sh")).arg(folder);
+        let cgroups = Cgroups::create();
+        command.arg(program("machine.sh")).arg(folder).args(cgroups.first());
         let first = Process::spawn("machine", command, folder);
-        let mut machine = Self { first, cgroups: Cgroups::create(), folder: folder.to_owned() };
+        let mut machine = Self { first, cgroups, folder: folder.to_owned() };
         eventually(DEADLINE, "a machine", async || {
             machine.first.assert_running();
             machine.first.log().contains("ready").then_some(())

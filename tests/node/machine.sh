@@ -1,8 +1,12 @@
 #!/bin/sh
 # The first process of a node's own PID and mount namespace: when it ends, the kernel ends
-# everything that runs there. Usage: machine.sh FOLDER
+# everything that runs there. Usage: machine.sh FOLDER CGROUP...
 set -eu
 folder=$1
+shift
+for cgroup in "$@"; do
+    echo 0 >"$cgroup/cgroup.procs"
+done
 
 # What kubelet and containerd keep at fixed places is the node's own: device plugins' sockets,
 # logs, shims.

@@ -12,6 +12,7 @@ mod cgroups;
 mod containerd;
 mod kubelet;
 mod machine;
+mod nested;
 mod plugin;
 mod restart;
 mod world;

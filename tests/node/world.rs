@@ -1,7 +1,7 @@
 //! A control plane with one real node.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl World {
     /// Starts everything, and returns when the node takes pods for all that the plugins offer.
     /// `None` where this machine cannot have such a node.
     pub async fn start(offerings: &[Offering]) -> Option<Self> {
-        if !*IS_POSSIBLE {
+        if !is_possible() {
             return None;
         }
         let turn = TURN.lock().await;
@@ -132,13 +132,28 @@ impl World {
         let name = pod.name_any();
         make_runnable(&mut pod, self.command(&name));
         create(&self.cluster.pods(), &pod).await;
+        self.running(&name).await
+    }
+
+    async fn running(&self, name: &str) -> Pod {
         eventually(DEADLINE, &format!("{name} running"), async || {
-            let pod = self.cluster.pods().get(&name).await?;
+            let pod = self.cluster.pods().get(name).await?;
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
             anyhow::ensure!(phase == Some("Running"), "{:?}", pod.status);
             anyhow::Ok(pod)
         })
         .await
+    }
+
+    /// Puts a pod into the kubelet's own folder, and returns it as the API server shows it, which is
+    /// its mirror, when it runs.
+    pub async fn run_static(&self, pod: PodBuilder) -> Pod {
+        let mut pod = pod.build();
+        let name = pod.name_any();
+        make_runnable(&mut pod, self.command(&name));
+        let file = kubelet::manifests(&self.machine).join(format!("{name}.json"));
+        fs::write(file, serde_json::to_vec(&pod).unwrap()).unwrap();
+        self.running(&format!("{name}-{NODE}")).await
     }
 
     /// Deletes a pod; with a grace of zero, without waiting for its containers.
@@ -208,22 +223,25 @@ fn make_runnable(pod: &mut Pod, command: Vec<String>) {
 }
 
 /// Every process of this machine and its arguments.
-fn processes() -> Vec<(u32, Vec<u8>)> {
+pub fn processes() -> Vec<(u32, Vec<u8>)> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid: u32| Some((pid, fs::read(format!("/proc/{pid}/cmdline")).ok()?)))
         .collect()
 }
 
-/// Whether this machine can have a node; says so once where it cannot.
-static IS_POSSIBLE: LazyLock<bool> = LazyLock::new(|| {
-    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/node-packages.sh");
-    let is_root = is_root();
-    let is_possible = is_root && Command::new(script).status().is_ok_and(|status| status.success());
-    if !is_possible {
-        let why = if is_root { "programs are missing" } else { "it needs root" };
-        assert!(std::env::var_os("CI").is_none(), "no test on a real kubelet: {why}");
-        eprintln!("skipped: no test on a real kubelet: {why}");
-    }
-    is_possible
-});
+/// Whether this machine can have a node; says why not where it cannot.
+pub fn is_possible() -> bool {
+    static ABSENCE: LazyLock<Option<&str>> = LazyLock::new(|| {
+        if !is_root() {
+            return Some("it needs root");
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/node-packages.sh");
+        let has_programs = Command::new(script).status().is_ok_and(|status| status.success());
+        (!has_programs).then_some("programs are missing")
+    });
+    let Some(why) = *ABSENCE else { return true };
+    assert!(std::env::var_os("CI").is_none(), "no test on a real kubelet: {why}");
+    eprintln!("skipped, as there can be no real kubelet: {why}");
+    false
+}
