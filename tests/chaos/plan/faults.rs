@@ -11,7 +11,11 @@ use super::{Draw, seconds};
 
 /// Time between two faults, in milliseconds.
 const LEAST_GAP: u64 = 200;
-const MOST_GAP: u64 = 1800;
+const MOST_GAP: u64 = 2000;
+/// Before Bindings gather that are to be of the dead, and after those are back, everyone who is
+/// needed for that works.
+pub(super) const PEACE_BEFORE: Duration = Duration::from_millis(1500);
+pub(super) const PEACE_AFTER: Duration = Duration::from_millis(2500);
 
 /// A fault and its moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +155,9 @@ pub(super) fn draw(
         // It takes seconds each time, and informers all over the cluster become slower with each.
         let is_one_too_many = fault == Fault::KillApiServer
             && faults.iter().any(|earlier| earlier.fault == Fault::KillApiServer);
-        if !is_one_too_many {
+        let is_in_the_way = !matches!(fault, Fault::Agent(..))
+            && waves.iter().any(|wave| wave.needs_peace(at, at + lasts));
+        if !is_one_too_many && !is_in_the_way {
             faults.push(Timed { at, lasts, fault });
         }
         at += random.millis(LEAST_GAP, MOST_GAP);

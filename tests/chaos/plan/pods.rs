@@ -16,6 +16,8 @@ pub(super) const MOST_PODS: usize = 70;
 pub const PRIORITIES: [i32; 2] = [10, 1000];
 /// Of all pods, those that arrive in waves.
 const IN_WAVES: f64 = 0.75;
+/// Of those, the part that comes in the first, so that later ones find little room.
+const IN_THE_FIRST: f64 = 0.3;
 const WAVE_MILLIS: u64 = 300;
 
 /// A pod.
@@ -69,7 +71,8 @@ pub(super) fn draw(
     let mut pods: Vec<PodPlan> = Vec::new();
     let mut asked = 0.0;
     while asked < wanted && pods.len() < MOST_PODS {
-        let wave = random.chance(IN_WAVES).then(|| &waves[random.below(waves.len())]);
+        let number = if random.chance(IN_THE_FIRST) { 0 } else { random.below(waves.len()) };
+        let wave = random.chance(IN_WAVES).then(|| &waves[number]);
         let at = length.mul_f64(random.unit());
         let mut pod = draw_one(random, nodes, at);
         if let Some(wave) = wave {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use filmgate::demo::random::Random;
 
+use super::faults::{PEACE_AFTER, PEACE_BEFORE};
 use super::{Draw, Fault, Orphans, PRIORITIES, Timed};
 
 /// Of all waves, those whose Bindings outlive their sender.
@@ -23,6 +24,15 @@ pub(super) struct Wave {
 }
 
 impl Wave {
+    /// Whether what lasts from then to then would keep Bindings from becoming those of the dead.
+    pub(super) fn needs_peace(&self, from: Duration, to: Duration) -> bool {
+        let Some(Timed { at, fault: Fault::Orphans(orphans), .. }) = &self.fault else {
+            return false;
+        };
+        let back = *at + orphans.gather + orphans.gone;
+        from < back + PEACE_AFTER && *at < to + PEACE_BEFORE
+    }
+
     /// That of one of its pods.
     pub(super) fn priority(&self, random: &mut Random) -> i32 {
         match (self.is_urgent, &self.fault) {
