@@ -7,13 +7,14 @@ use filmgate::engine::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep_until};
 
+use super::account::Seen;
 use super::ground;
 use super::outside::{Outside, Verdict};
 use super::persist;
-use super::plan::{Fate, Plan, PodPlan};
+use super::plan::{Fate, NodePlan, Plan, PodPlan};
 use super::support::eventually::within;
 use super::support::objects::{PodBuilder, pod};
 use super::support::replicas::Replicas;
@@ -178,7 +179,7 @@ async fn settle(outside: &Outside, outcome: &mut Outcome) {
 /// Deletes who is bound until nobody waits: each pod fits a cluster without others.
 async fn everyone_has_a_turn(pods: &Api<Pod>, outside: &Outside, outcome: &mut Outcome) {
     while outcome.unbound.is_empty() && outcome.rounds < MOST_ROUNDS {
-        if outside.names(super::account::Seen::waits).is_empty() {
+        if outside.names(Seen::waits).is_empty() {
             return;
         }
         outcome.rounds += 1;
@@ -187,21 +188,32 @@ async fn everyone_has_a_turn(pods: &Api<Pod>, outside: &Outside, outcome: &mut O
     }
 }
 
-/// Whole GPUs are asked for, one by one, when nobody is there: what is refused was leaked.
+/// Whole GPUs are asked for when nobody is there: what is refused was leaked.
 async fn probe(world: &Replicas, outside: &Outside, plan: &Plan, outcome: &mut Outcome) {
-    for probe in ground::probes(plan) {
-        persist::create(&world.cluster.pods(), &probe.build()).await;
-    }
-    let waiting = || outside.names(super::account::Seen::waits);
-    let total: usize = plan.nodes.iter().map(|node| node.gpus.len()).sum();
-    let bound = within(SETTLE_DEADLINE, async || {
-        let bound = outside.names(super::account::Seen::is_tenant).len();
-        (bound == total).then_some(()).ok_or_else(|| format!("{bound} of {total}"))
-    });
-    if bound.await.is_err() {
+    let pods = &world.cluster.pods();
+    let of_nodes = plan.nodes.iter().map(|node| probe_node(pods, outside, node));
+    let leaked: Vec<Vec<String>> = of_nodes.collect::<FuturesUnordered<_>>().collect().await;
+    outcome.leaked = leaked.concat();
+    if !outcome.leaked.is_empty() {
         outcome.scene.get_or_insert_with(|| outside.describe());
-        outcome.leaked = waiting();
     }
+}
+
+async fn probe_node(pods: &Api<Pod>, outside: &Outside, node: &NodePlan) -> Vec<String> {
+    let mut leaked = Vec::new();
+    for probe in ground::probes(node) {
+        let probe = probe.build();
+        persist::create(pods, &probe).await;
+        let name = probe.name_any();
+        let is_it = |pod: &Seen| pod.is_tenant() && pod.name == name;
+        let bound = within(SETTLE_DEADLINE, async || {
+            (!outside.names(is_it).is_empty()).then_some(()).ok_or("not bound")
+        });
+        if bound.await.is_err() {
+            leaked.push(name);
+        }
+    }
+    leaked
 }
 
 /// Removes every pod, and waits until nothing is left of them.

@@ -62,20 +62,14 @@ pub fn of(world: &Replicas, plan: &Plan) -> Ground {
     ground
 }
 
-/// A pod for each GPU that needs all the room there is, largest first: none has room in another's
-/// place.
-pub fn probes(plan: &Plan) -> Vec<PodBuilder> {
-    let mut probes = Vec::new();
-    for node in &plan.nodes {
-        for (room, at) in node.rooms().into_iter().zip(0..) {
-            let (name, room) = (format!("probe-{}-{at}", node.name), bytes(room));
-            let probe = pod(&name).gpus(1).vram(&room).uses(&room).steered();
-            probes.push(probe.only_on(HOSTNAME_LABEL, &node.name));
-        }
-    }
-    probes
-}
-
-fn bytes(bytes: Bytes) -> String {
-    bytes.get().to_string()
+/// A pod for each GPU of the node that needs all the room there is, the largest first: when those
+/// before it are bound, no other GPU has room for it.
+pub fn probes(node: &NodePlan) -> Vec<PodBuilder> {
+    let rooms = node.rooms().into_iter().zip(0..);
+    let probe = |(room, at): (Bytes, usize)| {
+        let (name, room) = (format!("probe-{}-{at}", node.name), room.get().to_string());
+        let probe = pod(&name).gpus(1).vram(&room).uses(&room).steered();
+        probe.only_on(HOSTNAME_LABEL, &node.name)
+    };
+    rooms.map(probe).collect()
 }

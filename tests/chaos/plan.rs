@@ -47,7 +47,7 @@ impl Plan {
         let part = |part: u64| Random::new(Random::new(seed ^ (part << 56)).bits());
         let election = election(seed);
         let nodes = nodes::draw(&mut part(1));
-        let waves = waves::draw(&mut part(4), length);
+        let waves = waves::draw(&mut part(4), election, length);
         let pods = pods::draw(&mut part(2), &nodes, &waves, length);
         let faults = faults::draw(&mut part(3), nodes.len(), &waves, length);
         Self { seed, election, length, nodes, pods, faults }

@@ -19,8 +19,8 @@ mod parts;
 const TEND_INTERVAL: Duration = Duration::from_millis(100);
 /// Who is stopped says nothing.
 const LOOK_LIMIT: Duration = Duration::from_millis(100);
-/// Times at which Bindings of the dead go on.
-const RELEASES: u32 = 30;
+/// Moments at which one of the Bindings of the dead goes on.
+const RELEASES: usize = 16;
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +140,9 @@ impl<'a> Trouble<'a> {
                 self.world.fleet.set_faults(name, harm::symptoms(illness)).expect("a node");
                 vec![(lasts, Step::Agent(node, illness))]
             }
-            Fault::Orphans(orphans) => self.orphan(orphans, lasts),
+            Fault::Orphans(orphans) => {
+                self.orphan(orphans, lasts, Random::new(self.plan.seed ^ (number << 32)))
+            }
         }
     }
 
@@ -189,14 +191,14 @@ impl<'a> Trouble<'a> {
     }
 
     /// Bindings gather on the wire from now on.
-    fn orphan(&mut self, orphans: Orphans, lasts: Duration) -> Steps {
+    fn orphan(&mut self, orphans: Orphans, lasts: Duration, mut random: Random) -> Steps {
         let leader = self.parts.replica(Which::Leader);
         self.world.replica(leader).proxy.hold_bindings(true);
         let parts = self.parts.up(Who::Replica(Which::Leader));
         let ends = parts.into_iter().map(|part| (orphans.gather, Step::Orphan(part, orphans)));
-        let releases = (1..RELEASES).map(|number| lasts * number / RELEASES);
-        let releases = releases.filter(|at| *at > orphans.gather + orphans.gone);
-        let releases = releases.map(|at| (at, Step::LetOneGo(leader)));
+        let late = orphans.gather + orphans.late;
+        let mut release = || (late + (lasts - late).mul_f64(random.unit()), Step::LetOneGo(leader));
+        let releases: Vec<_> = std::iter::repeat_with(&mut release).take(RELEASES).collect();
         ends.chain(releases).chain([(lasts, Step::LetGo(leader))]).collect()
     }
 

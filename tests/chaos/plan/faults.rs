@@ -11,11 +11,11 @@ use super::{Draw, seconds};
 
 /// Time between two faults, in milliseconds.
 const LEAST_GAP: u64 = 200;
-const MOST_GAP: u64 = 2000;
+const MOST_GAP: u64 = 1500;
 /// Before Bindings gather that are to be of the dead, and after those are back, everyone who is
 /// needed for that works.
 pub(super) const PEACE_BEFORE: Duration = Duration::from_millis(1500);
-pub(super) const PEACE_AFTER: Duration = Duration::from_millis(2500);
+pub(super) const PEACE_AFTER: Duration = Duration::from_millis(1500);
 
 /// A fault and its moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,8 @@ pub struct Orphans {
     pub gone: Duration,
     /// They are killed, not stopped.
     pub is_killed: bool,
+    /// From then on, after the senders' end, the Bindings go on one by one.
+    pub late: Duration,
 }
 
 /// Whom a signal is sent to.

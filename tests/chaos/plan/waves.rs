@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use filmgate::demo::random::Random;
 
+use super::super::support::replicas::Election;
 use super::faults::{PEACE_AFTER, PEACE_BEFORE};
 use super::{Draw, Fault, Orphans, PRIORITIES, Timed};
 
 /// Of all waves, those whose Bindings outlive their sender.
-const ORPHANED: f64 = 0.4;
+const ORPHANED: f64 = 0.3;
 
 /// A wave of pods.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,7 @@ impl Wave {
         let Some(Timed { at, fault: Fault::Orphans(orphans), .. }) = &self.fault else {
             return false;
         };
-        let back = *at + orphans.gather + orphans.gone;
-        from < back + PEACE_AFTER && *at < to + PEACE_BEFORE
+        from < *at + orphans.gather + orphans.late + PEACE_AFTER && *at < to + PEACE_BEFORE
     }
 
     /// That of one of its pods.
@@ -44,14 +44,14 @@ impl Wave {
 }
 
 /// Waves from the first moment to the last.
-pub(super) fn draw(random: &mut Random, length: Duration) -> Vec<Wave> {
+pub(super) fn draw(random: &mut Random, election: Election, length: Duration) -> Vec<Wave> {
     let mut waves = vec![Wave { at: random.millis(0, 1500), is_urgent: false, fault: None }];
     while let Some(last) = waves.last_mut().filter(|last| last.at < length) {
         if !last.is_urgent && random.chance(ORPHANED) {
-            let (fault, back) = orphans(random, last.at);
+            let fault = orphans(random, election, last.at);
+            let next = Wave { at: urgent(random, &fault), is_urgent: true, fault: None };
             last.fault = Some(fault);
-            let at = back + random.millis(0, 1500);
-            waves.push(Wave { at, is_urgent: true, fault: None });
+            waves.push(next);
         } else {
             let at = last.at + random.millis(1500, 4500);
             waves.push(Wave { at, is_urgent: false, fault: None });
@@ -61,11 +61,25 @@ pub(super) fn draw(random: &mut Random, length: Duration) -> Vec<Wave> {
     waves
 }
 
-/// The fault, and when those who sent the Bindings are back.
-fn orphans(random: &mut Random, wave: Duration) -> (Timed, Duration) {
+/// The Bindings go on when somebody binds again: the same as soon as they are back, or who takes
+/// over when the Lease is over.
+fn orphans(random: &mut Random, election: Election, wave: Duration) -> Timed {
     let (gather, gone) = (random.millis(400, 2200), random.millis(0, 1000));
-    let orphans = Orphans { gather, gone, is_killed: random.chance(0.8) };
-    let at = wave + random.millis(0, 200);
-    let lasts = gather + gone + random.millis(2000, 8000);
-    (Timed { at, lasts, fault: Fault::Orphans(orphans) }, at + gather + gone)
+    let (late, for_long) = match election {
+        Election::Off => (gone + random.millis(200, 600), random.millis(1000, 3000)),
+        Election::Sibling | Election::Own => (random.millis(5000, 6500), random.millis(2000, 5000)),
+    };
+    let orphans = Orphans { gather, gone, is_killed: random.chance(0.8), late };
+    let lasts = gather + late + for_long;
+    Timed { at: wave + random.millis(0, 200), lasts, fault: Fault::Orphans(orphans) }
+}
+
+/// Those in a hurry wait already when somebody binds again.
+fn urgent(random: &mut Random, fault: &Timed) -> Duration {
+    match fault.fault {
+        Fault::Orphans(orphans) => {
+            fault.at + orphans.gather + orphans.late - random.millis(100, 600)
+        }
+        _ => fault.at,
+    }
 }
