@@ -35,7 +35,7 @@ pub struct Metrics {
     takeovers: IntCounter,
     forged_annotations: IntCounter,
     growths: IntCounter,
-    placements: IntCounterVec,
+    predictions: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -85,10 +85,10 @@ impl Metrics {
                 "filmgate_pods_grown_past_charge_total",
                 "Times that a pod's processes came to hold more of a GPU than it is charged.",
             ),
-            placements: counters(
-                "filmgate_placements_total",
+            predictions: counters(
+                "filmgate_gpu_prediction_total",
                 "Pods found on the GPUs that they were sent to (hit) or on another (miss).",
-                "outcome",
+                "result",
             ),
         };
         metrics.register();
@@ -108,7 +108,7 @@ impl Metrics {
             Box::new(self.takeovers.clone()),
             Box::new(self.forged_annotations.clone()),
             Box::new(self.growths.clone()),
-            Box::new(self.placements.clone()),
+            Box::new(self.predictions.clone()),
         ];
         for one in all {
             let registered = self.registry.register(one);
@@ -122,7 +122,7 @@ impl Metrics {
             self.observed_refusals.with_label_values(&[reason.label()]);
         }
         CONFLICTS.iter().for_each(|kind| drop(self.conflicts.with_label_values(&[kind])));
-        LANDINGS.iter().for_each(|outcome| drop(self.placements.with_label_values(&[outcome])));
+        LANDINGS.iter().for_each(|result| drop(self.predictions.with_label_values(&[result])));
         OUTCOMES.iter().for_each(|outcome| drop(self.binds.with_label_values(&[outcome])));
     }
 
@@ -186,8 +186,8 @@ impl Metrics {
         match notice {
             Notice::Forged { keys, .. } => self.forged_annotations.inc_by(keys.len() as u64),
             Notice::Grown { .. } => self.growths.inc(),
-            Notice::Landed => self.placements.with_label_values(&["hit"]).inc(),
-            Notice::Strayed { .. } => self.placements.with_label_values(&["miss"]).inc(),
+            Notice::Landed => self.predictions.with_label_values(&["hit"]).inc(),
+            Notice::Strayed { .. } => self.predictions.with_label_values(&["miss"]).inc(),
             Notice::Reserved { .. } => {}
         }
     }

@@ -19,11 +19,11 @@ async fn growth_past_the_charge_closes_the_gpu_and_is_told_and_so_is_a_pod_on_an
 /// `resident` holds no memory, so that the kubelet's book alone tells where it is: on GPU 0.
 async fn a_pod_on_another_gpu_is_told_of(world: &World) {
     world.cluster.add_pod(pod("resident").gpus(1)).await;
-    world.metric_is("filmgate_placements_total", &[("outcome", "hit")], 1.0).await;
+    world.metric_is("filmgate_gpu_prediction_total", &[("result", "hit")], 1.0).await;
     world.cluster.add_pod(pod("stray").gpus(1).vram("2Gi")).await;
     let event = world.event("stray", "OnAnotherGPU").await;
     assert!(event.starts_with("was sent to GPU 0 of n0 and is on GPU 1"), "{event}");
-    world.metric_is("filmgate_placements_total", &[("outcome", "miss")], 1.0).await;
+    world.metric_is("filmgate_gpu_prediction_total", &[("result", "miss")], 1.0).await;
 }
 
 async fn growth_is_told_and_nobody_is_admitted_into_it(world: &World) {
@@ -31,7 +31,7 @@ async fn growth_is_told_and_nobody_is_admitted_into_it(world: &World) {
     let labels = [("namespace", "default"), ("pod", "grower"), ("node", "n0"), ("gpu", "0")];
     world.metric_is("filmgate_pod_over_charge_bytes", &labels, 8.0 * GIB).await;
     world.metric_is("filmgate_pods_grown_past_charge_total", &[], 1.0).await;
-    world.metric_is("filmgate_placements_total", &[("outcome", "hit")], 2.0).await;
+    world.metric_is("filmgate_gpu_prediction_total", &[("result", "hit")], 2.0).await;
     let event = world.event("grower", "GrewPastCharge").await;
     assert!(event.contains("8.0 GiB past its charge"), "{event}");
 

@@ -87,8 +87,8 @@ async fn hits_and_misses_are_counted_and_a_stray_is_told() {
     }
     site.read(&n0().uses("hit", 0, 4).uses("miss", 1, 4));
     assert_eq!(told(&site), [("miss".to_owned(), "OnAnotherGPU")]);
-    assert_eq!(site.metric("filmgate_placements_total{outcome=\"hit\"}").await, "1");
-    assert_eq!(site.metric("filmgate_placements_total{outcome=\"miss\"}").await, "1");
+    assert_eq!(site.metric("filmgate_gpu_prediction_total{result=\"hit\"}").await, "1");
+    assert_eq!(site.metric("filmgate_gpu_prediction_total{result=\"miss\"}").await, "1");
 }
 
 #[tokio::test]

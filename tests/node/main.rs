@@ -10,6 +10,8 @@ mod support;
 mod book;
 mod cgroups;
 mod containerd;
+mod gated;
+mod growth;
 mod kubelet;
 mod machine;
 mod nested;

@@ -25,13 +25,14 @@ use super::support::kubeconfig::User;
 use super::support::objects::PodBuilder;
 use super::support::port::ReservedPort;
 use super::support::process::{Process, is_root};
-use super::support::scheduler::configuration;
+use super::support::scheduler::{Extender, configuration};
 use super::support::simulated::TURN;
 
 /// Anything that takes longer on a busy machine has gone wrong.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-const NODE: &str = "gpu-node";
+/// The name of the node.
+pub const NODE: &str = "gpu-node";
 
 /// What a container does: nothing, until it is told to end.
 const PROGRAM: &str = "trap 'exit 0' TERM; while :; do busybox sleep 1000 & wait; done";
@@ -60,6 +61,11 @@ impl World {
     /// Starts everything, and returns when the node takes pods for all that the plugins offer.
     /// `None` where this machine cannot have such a node.
     pub async fn start(offerings: &[Offering]) -> Option<Self> {
+        Self::start_with(offerings, &[]).await
+    }
+
+    /// The same where kube-scheduler asks extenders.
+    pub async fn start_with(offerings: &[Offering], extenders: &[Extender]) -> Option<Self> {
         if !is_possible() {
             return None;
         }
@@ -78,7 +84,7 @@ impl World {
             kubelet_port,
             _containerd: containerd,
             plugins: plugins.collect(),
-            _scheduler: start_scheduler(&cluster),
+            _scheduler: start_scheduler(&cluster, extenders),
             bookkeeper: Kubelet::at(&machine.kubelet_folder()),
             machine,
             cluster,
@@ -128,14 +134,20 @@ impl World {
 
     /// Creates a pod of one real container, and returns when it runs.
     pub async fn run(&self, pod: PodBuilder) -> Pod {
-        let mut pod = pod.build();
-        let name = pod.name_any();
-        make_runnable(&mut pod, self.command(&name));
-        create(&self.cluster.pods(), &pod).await;
+        let name = self.create(pod).await.name_any();
         self.running(&name).await
     }
 
-    async fn running(&self, name: &str) -> Pod {
+    /// Creates a pod of one real container.
+    pub async fn create(&self, pod: PodBuilder) -> Pod {
+        let mut pod = pod.build();
+        let name = pod.name_any();
+        make_runnable(&mut pod, self.command(&name));
+        create(&self.cluster.pods(), &pod).await
+    }
+
+    /// Waits until the pod runs.
+    pub async fn running(&self, name: &str) -> Pod {
         eventually(DEADLINE, &format!("{name} running"), async || {
             let pod = self.cluster.pods().get(name).await?;
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -206,8 +218,8 @@ fn start_kubelet(machine: &Machine, cluster: &Cluster, port: &ReservedPort) -> P
     kubelet::start(machine, NODE, &cluster.kubeconfig(User::Kubelet), port)
 }
 
-fn start_scheduler(cluster: &Cluster) -> Process {
-    let config = configuration(&cluster.kubeconfig(User::Scheduler), &[]).to_string();
+fn start_scheduler(cluster: &Cluster, extenders: &[Extender]) -> Process {
+    let config = configuration(&cluster.kubeconfig(User::Scheduler), extenders).to_string();
     cluster.start_scheduler(SchedulerOptions { config_yaml: config, name: "scheduler".to_owned() })
 }
 

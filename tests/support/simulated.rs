@@ -99,8 +99,20 @@ pub fn config_with(
     agents_url: &str,
     settings: &str,
 ) -> String {
-    let agents =
-        nodes.iter().map(|node| format!("  - {{node: {}, url: \"{agents_url}\"}}", node.name));
+    let names = nodes.iter().map(|node| &*node.name);
+    config_naming(names, verbs, ops, agents_url, settings)
+}
+
+/// The same with the nodes' names.
+pub fn config_naming<'a>(
+    nodes: impl IntoIterator<Item = &'a str>,
+    verbs: &ReservedPort,
+    ops: &ReservedPort,
+    agents_url: &str,
+    settings: &str,
+) -> String {
+    let agent = |node| format!("  - {{node: {node}, url: \"{agents_url}\"}}");
+    let agents = nodes.into_iter().map(agent);
     format!(
         "listen:\n  verbs: {}\n  metrics: {}\nagents:\n  static:\n{}\n{}",
         verbs.address(),
