@@ -3,12 +3,14 @@
 //! What can be computed from the ledger is computed at the scrape (`extender::gate::gauges`), so
 //! that no series outlives its GPU; here are counters and histograms.
 
+pub mod catalogue;
+pub(crate) mod exposition;
+
 use std::time::Duration;
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+use self::catalogue::{Metric, replica};
 use crate::engine::notice::Notice;
 use crate::engine::{AdmitError, Reason};
 use crate::extender::writer::BindOutcome;
@@ -50,46 +52,17 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::new(),
-            requests: histogram(),
-            refusals: counters(
-                "filmgate_refusals_total",
-                "Nodes refused by filter, by reason.",
-                "reason",
-            ),
-            observed_refusals: counters(
-                "filmgate_observed_refusals_total",
-                "Nodes that filter, or binds that admission, would have refused in mode enforce.",
-                "reason",
-            ),
-            conflicts: counters(
-                "filmgate_bind_conflicts_total",
-                "Binds that were not admitted, or lost to another writer, by kind.",
-                "kind",
-            ),
-            binds: counters(
-                "filmgate_binds_total",
-                "Bindings sent to the API server, by outcome.",
-                "outcome",
-            ),
-            wakes: counter("filmgate_wakes_total", "Waiting pods woken because memory was free."),
-            victims: counter(
-                "filmgate_preemption_victims_total",
-                "Pods that kube-scheduler was asked to evict so that another fits.",
-            ),
-            takeovers: counter("filmgate_takeovers_total", "Times this replica began to lead."),
-            forged_annotations: counter(
-                "filmgate_forged_annotations_total",
-                "Annotations on pods that filmgate alone writes, and somebody else did.",
-            ),
-            growths: counter(
-                "filmgate_pods_grown_past_charge_total",
-                "Times that a pod's processes came to hold more of a GPU than it is charged.",
-            ),
-            predictions: counters(
-                "filmgate_gpu_prediction_total",
-                "Pods found on the GPUs that they were sent to (hit) or on another (miss).",
-                "result",
-            ),
+            requests: histogram(&replica::REQUESTS),
+            refusals: counters(&replica::REFUSALS),
+            observed_refusals: counters(&replica::OBSERVED_REFUSALS),
+            conflicts: counters(&replica::CONFLICTS),
+            binds: counters(&replica::BINDS),
+            wakes: counter(&replica::WAKES),
+            victims: counter(&replica::VICTIMS),
+            takeovers: counter(&replica::TAKEOVERS),
+            forged_annotations: counter(&replica::FORGED),
+            growths: counter(&replica::GROWTHS),
+            predictions: counters(&replica::PREDICTIONS),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -211,23 +184,23 @@ fn add(counters: &IntCounterVec, verdicts: &[Option<Reason>]) {
     }
 }
 
-fn histogram() -> HistogramVec {
-    let opts = HistogramOpts::new(
-        "filmgate_request_duration_seconds",
-        "Time from a call's whole body to its answer, by verb and outcome.",
-    );
-    valid(HistogramVec::new(opts.buckets(BUCKETS.to_vec()), &["verb", "outcome"]))
+fn histogram(metric: &Metric) -> HistogramVec {
+    let opts = HistogramOpts::from(metric.opts()).buckets(BUCKETS.to_vec());
+    valid(HistogramVec::new(opts, metric.labels))
 }
 
-fn counters(name: &str, help: &str, label: &str) -> IntCounterVec {
-    valid(IntCounterVec::new(Opts::new(name, help), &[label]))
+fn counters(metric: &Metric) -> IntCounterVec {
+    valid(IntCounterVec::new(metric.opts(), metric.labels))
 }
 
-fn counter(name: &str, help: &str) -> IntCounter {
-    valid(IntCounter::new(name, help))
+fn counter(metric: &Metric) -> IntCounter {
+    valid(IntCounter::with_opts(metric.opts()))
 }
 
-#[expect(clippy::expect_used, reason = "names, labels and buckets are constants of this file")]
+#[expect(
+    clippy::expect_used,
+    reason = "the catalogue's names and labels, and the buckets, are constants"
+)]
 fn valid<T>(metric: prometheus::Result<T>) -> T {
     metric.expect("a metric's description is valid")
 }

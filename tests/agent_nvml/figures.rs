@@ -14,7 +14,7 @@ use crate::{first_gpu, sample, settings, source, why_failing};
 
 const NOT_SUPPORTED: u32 = 3;
 
-fn working_gpu(index: u32) -> nvml::scenario::Gpu {
+pub(crate) fn working_gpu(index: u32) -> nvml::scenario::Gpu {
     let mut gpu = gpu(index).with_process(4711, 7_000);
     gpu.rates = Some((40, 30));
     gpu.temperature = Some(61);

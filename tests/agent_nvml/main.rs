@@ -9,6 +9,7 @@ mod driver;
 mod figures;
 mod garbage;
 mod mig;
+mod page;
 mod processes;
 mod silence;
 mod xids;

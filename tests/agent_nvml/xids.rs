@@ -9,7 +9,7 @@ use crate::support::nvml::{StandIn, fails, gpu, instance, machine};
 use crate::{DEADLINE, sample, settings, source, why_failing};
 
 /// The scenario after these errors: index of the GPU and number.
-fn after(scenario: &Scenario, errors: &[(usize, u64)]) -> Scenario {
+pub(crate) fn after(scenario: &Scenario, errors: &[(usize, u64)]) -> Scenario {
     let mut after = scenario.clone();
     for (gpu, xid) in errors.iter().copied() {
         let sequence = after.xids.len() as u64 + 1;
@@ -19,7 +19,7 @@ fn after(scenario: &Scenario, errors: &[(usize, u64)]) -> Scenario {
 }
 
 /// Waits until GPUs have these errors.
-async fn errors(source: &NvmlSource, expected: &[(usize, &[(u64, u64)])]) -> Hardware {
+pub(crate) async fn errors(source: &NvmlSource, expected: &[(usize, &[(u64, u64)])]) -> Hardware {
     let seen = async || {
         let hardware = source.sample().await;
         let all = expected.iter().all(|(gpu, xids)| hardware.gpus[*gpu].xids == *xids);
@@ -29,7 +29,7 @@ async fn errors(source: &NvmlSource, expected: &[(usize, &[(u64, u64)])]) -> Har
 }
 
 /// A source that listens already: what happened before is not told.
-async fn listening(library: &StandIn, scenario: &Scenario) -> NvmlSource {
+pub(crate) async fn listening(library: &StandIn, scenario: &Scenario) -> NvmlSource {
     let mut logged = scenario.clone();
     logged.is_logged = true;
     library.set(&logged);

@@ -67,7 +67,7 @@ async fn a_standby_reserves_nothing() {
     site.gate.stand_by();
     site.clock.advance(Duration::from_secs(120));
     site.gate.round();
-    assert_eq!(site.metric("filmgate_reserved_claims").await, "0");
+    assert_eq!(site.gate.with_ledger(|ledger| ledger.reservations()), 0);
 }
 
 #[tokio::test]

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../support/metrics.rs"]
+mod exposition;
 #[path = "../support/engine.rs"]
 mod support;
 
 mod bad_input;
 mod bind;
+mod catalogue;
 mod explain;
 mod filter;
 mod golden;

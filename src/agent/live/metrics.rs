@@ -6,15 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
 
 use super::{ContainerMemory, Truth};
 use crate::agent::book::Book;
 use crate::agent::hardware::{Driver, Gpu, GpuState, Mig};
 use crate::engine::{Attribution, Bytes, GpuReading};
-
-const GPU_LABELS: [&str; 6] = ["node", "gpu", "UUID", "modelName", "pci_bus_id", "GPU_I_PROFILE"];
-const POD_LABELS: [&str; 6] = ["node", "gpu", "UUID", "namespace", "pod", "container"];
+use crate::metrics::catalogue::{Metric, agent};
 
 /// The exposition of a sampling.
 #[must_use]
@@ -34,9 +32,9 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A family under that name. Names are fixed and differ: registering them cannot fail.
-    fn family(&self, name: &str, help: &str, labels: &[&str]) -> Option<GaugeVec> {
-        let family = GaugeVec::new(Opts::new(name, help), labels).ok()?;
+    /// The metric's family. Names are fixed and differ: registering them cannot fail.
+    fn family(&self, metric: &Metric) -> Option<GaugeVec> {
+        let family = GaugeVec::new(metric.opts(), metric.labels).ok()?;
         self.registry.register(Box::new(family.clone())).ok()?;
         Some(family)
     }
@@ -50,37 +48,28 @@ impl Page<'_> {
     fn node(&self) {
         let truth = self.truth;
         let node = truth.reading.node.as_str();
-        let single = |name: &str, help: &str, value: f64| {
-            Self::set(self.family(name, help, &["node"]).as_ref(), &[node], value);
+        let single = |metric: &Metric, value: f64| {
+            Self::set(self.family(metric).as_ref(), &[node], value);
         };
-        let began = truth.began_at.as_duration().as_secs_f64();
-        single("filmgate_agent_sampled_timestamp_seconds", "When the sampling began.", began);
-        let took = truth.took.as_secs_f64();
-        single("filmgate_agent_sampling_seconds", "How long the sampling took.", took);
-        let kubelet = f64::from(u8::from(truth.no_book.is_none()));
-        single("filmgate_agent_kubelet_up", "Whether the kubelet's book could be read.", kubelet);
-        let is_ready = matches!(truth.hardware.driver, Driver::Ready { .. });
-        let driver = f64::from(u8::from(is_ready));
-        single("filmgate_agent_driver_up", "Whether the NVIDIA driver answers.", driver);
-        let unread = truth.hardware.unread.len() as f64;
-        let help = "GPUs that the driver counts, and that never told who they are.";
-        single("filmgate_agent_unread_gpus", help, unread);
-        let help = "1 for the way in which memory is attributed to pods.";
-        let modes = self.family("filmgate_agent_attribution", help, &["node", "mode"]);
+        single(&agent::SAMPLED_AT, truth.began_at.as_duration().as_secs_f64());
+        single(&agent::SAMPLING, truth.took.as_secs_f64());
+        single(&agent::KUBELET_UP, flag(truth.no_book.is_none()));
+        single(&agent::DRIVER_UP, flag(matches!(truth.hardware.driver, Driver::Ready { .. })));
+        single(&agent::UNREAD_GPUS, truth.hardware.unread.len() as f64);
+        let modes = self.family(&agent::ATTRIBUTION);
         let is_full = truth.reading.attribution == Attribution::Full;
         for (mode, is_it) in [("full", is_full), ("degraded", !is_full)] {
-            Self::set(modes.as_ref(), &[node, mode], f64::from(u8::from(is_it)));
+            Self::set(modes.as_ref(), &[node, mode], flag(is_it));
         }
         if let Driver::Ready { version } = &truth.hardware.driver {
-            let help = "The NVIDIA driver's version.";
-            let info = self.family("filmgate_agent_driver_info", help, &["node", "version"]);
+            let info = self.family(&agent::DRIVER_INFO);
             Self::set(info.as_ref(), &[node, version], 1.0);
         }
     }
 
     /// One value per device that has it.
-    fn per_gpu(&self, name: &str, help: &str, value: impl Fn(&Gpu) -> Option<f64>) {
-        let family = self.family(name, help, &GPU_LABELS);
+    fn per_gpu(&self, metric: &Metric, value: impl Fn(&Gpu) -> Option<f64>) {
+        let family = self.family(metric);
         for gpu in &self.truth.hardware.gpus {
             if let Some(value) = value(gpu) {
                 let index = gpu.index.to_string();
@@ -104,57 +93,41 @@ impl Page<'_> {
         let amount = |pick: fn(&GpuReading) -> Bytes| {
             move |gpu: &Gpu| shown(gpu).map(|gpu| pick(gpu).get() as f64)
         };
-        self.per_gpu("filmgate_gpu_memory_total_bytes", "All of it.", amount(|gpu| gpu.total));
-        let help = "In use by anyone, without what the driver reserves.";
-        self.per_gpu("filmgate_gpu_memory_used_bytes", help, amount(|gpu| gpu.used));
-        let help = "Reserved by the driver and firmware.";
-        self.per_gpu("filmgate_gpu_memory_reserved_bytes", help, amount(|gpu| gpu.reserved));
-        let help = "In use by no pod.";
-        self.per_gpu("filmgate_gpu_memory_foreign_bytes", help, amount(GpuReading::foreign));
+        self.per_gpu(&agent::MEMORY_TOTAL, amount(|gpu| gpu.total));
+        self.per_gpu(&agent::MEMORY_USED, amount(|gpu| gpu.used));
+        self.per_gpu(&agent::MEMORY_RESERVED, amount(|gpu| gpu.reserved));
+        self.per_gpu(&agent::MEMORY_FOREIGN, amount(GpuReading::foreign));
     }
 
     fn load(&self) {
-        let help = "Part of the time since the sampling before in which a kernel ran.";
-        self.per_gpu("filmgate_gpu_utilization_ratio", help, |gpu| gpu.utilization_ratio);
-        let help = "Part of that time in which memory was read or written.";
-        let name = "filmgate_gpu_memory_utilization_ratio";
-        self.per_gpu(name, help, |gpu| gpu.memory_utilization_ratio);
-        let help = "Core temperature.";
-        self.per_gpu("filmgate_gpu_temperature_celsius", help, |gpu| gpu.temperature_celsius);
-        self.per_gpu("filmgate_gpu_power_watts", "Power drawn.", |gpu| gpu.power_watts);
+        self.per_gpu(&agent::UTILIZATION, |gpu| gpu.utilization_ratio);
+        self.per_gpu(&agent::MEMORY_UTILIZATION, |gpu| gpu.memory_utilization_ratio);
+        self.per_gpu(&agent::TEMPERATURE, |gpu| gpu.temperature_celsius);
+        self.per_gpu(&agent::POWER, |gpu| gpu.power_watts);
     }
 
     fn faults(&self) {
-        let help = "Whether it can be asked, and can take work.";
-        let is_ready = |gpu: &Gpu| f64::from(u8::from(gpu.state == GpuState::Ready));
-        self.per_gpu("filmgate_gpu_healthy", help, |gpu| Some(is_ready(gpu)));
-        let help = "Pages retired because of memory errors.";
-        self.per_gpu("filmgate_gpu_retired_pages", help, |gpu| gpu.retired_pages.map(f64::from));
+        self.per_gpu(&agent::HEALTHY, |gpu| Some(flag(gpu.state == GpuState::Ready)));
+        self.per_gpu(&agent::RETIRED_PAGES, |gpu| gpu.retired_pages.map(f64::from));
         let rows = |gpu: &Gpu| gpu.remapped_rows;
-        let help = "Rows remapped because of memory errors.";
         let all = |gpu: &Gpu| rows(gpu).map(|rows| f64::from(rows.corrected + rows.uncorrected));
-        self.per_gpu("filmgate_gpu_remapped_rows", help, all);
-        let help = "Whether a row could not be remapped: the GPU should be replaced.";
-        let failed = |gpu: &Gpu| rows(gpu).map(|rows| f64::from(u8::from(rows.has_failed)));
-        self.per_gpu("filmgate_gpu_row_remap_failed", help, failed);
+        self.per_gpu(&agent::REMAPPED_ROWS, all);
+        let failed = |gpu: &Gpu| rows(gpu).map(|rows| flag(rows.has_failed));
+        self.per_gpu(&agent::ROW_REMAP_FAILED, failed);
         self.throttling();
-        let help = "ECC errors since the driver was loaded.";
-        self.count("filmgate_gpu_ecc_errors_total", help, "kind", |gpu| {
+        self.count(&agent::ECC_ERRORS, |gpu| {
             let kinds = gpu.ecc_errors.map(|errors| {
                 [("corrected", errors.corrected), ("uncorrected", errors.uncorrected)]
             });
             kinds.into_iter().flatten().map(|(kind, count)| (kind.to_owned(), count)).collect()
         });
-        let help = "XID errors since the agent's start.";
-        self.count("filmgate_gpu_xid_errors_total", help, "xid", |gpu| {
+        self.count(&agent::XID_ERRORS, |gpu| {
             gpu.xids.iter().map(|(xid, count)| (xid.to_string(), *count)).collect()
         });
     }
 
     fn throttling(&self) {
-        let help = "1 for each reason that holds its clocks back.";
-        let labels = [&GPU_LABELS[..], &["reason"]].concat();
-        let family = self.family("filmgate_gpu_throttled", help, &labels);
+        let family = self.family(&agent::THROTTLED);
         for gpu in &self.truth.hardware.gpus {
             let index = gpu.index.to_string();
             for reason in gpu.throttle_reasons.iter().flatten() {
@@ -165,15 +138,8 @@ impl Page<'_> {
     }
 
     /// Counts of each device by kind.
-    fn count(
-        &self,
-        name: &str,
-        help: &str,
-        kind: &str,
-        counts: impl Fn(&Gpu) -> Vec<(String, u64)>,
-    ) {
-        let labels = [&GPU_LABELS[..], &[kind]].concat();
-        let Ok(family) = CounterVec::new(Opts::new(name, help), &labels) else { return };
+    fn count(&self, metric: &Metric, counts: impl Fn(&Gpu) -> Vec<(String, u64)>) {
+        let Ok(family) = CounterVec::new(metric.opts(), metric.labels) else { return };
         if self.registry.register(Box::new(family.clone())).is_err() {
             return;
         }
@@ -189,10 +155,8 @@ impl Page<'_> {
     }
 
     fn pods(&self) {
-        let help = "What a container's processes hold on a GPU.";
-        let used = self.family("filmgate_pod_gpu_memory_used_bytes", help, &POD_LABELS);
-        let help = "The most that they held at any sampling in the peak window.";
-        let peak = self.family("filmgate_pod_gpu_memory_peak_bytes", help, &POD_LABELS);
+        let used = self.family(&agent::POD_MEMORY_USED);
+        let peak = self.family(&agent::POD_MEMORY_PEAK);
         for (labels, (now, most)) in self.by_name() {
             let labels = labels.each_ref().map(String::as_str);
             Self::set(used.as_ref(), &labels, now.get() as f64);
@@ -215,6 +179,10 @@ impl Page<'_> {
         }
         sums
     }
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
 }
 
 /// Namespace, pod and container, as far as the kubelet tells them; of a pod that it does not know

@@ -1,163 +1,156 @@
 //! The gauges, computed at the scrape: no series outlives its GPU, node or hold.
-
-use std::fmt::Write as _;
+//!
+//! What is said of the fleet, only the leader says, so that sums over replicas are true.
 
 use super::Gate;
 use crate::engine::accounting::GpuState;
 use crate::engine::ledger::OverCharge;
-use crate::engine::{Bytes, NodeName, PodRef};
+use crate::engine::{Bytes, Ledger, NodeName, PodRef, Time};
 use crate::extender::writer::SideWrites;
+use crate::metrics::catalogue::{Metric, ledger as fleet, replica};
+use crate::metrics::exposition::Exposition;
 
-/// Figures of one GPU, copied under the lock and written as text after it.
-struct GpuFigures {
-    labels: GpuLabels,
-    bytes: [Bytes; 5],
-}
-
-struct GpuLabels {
-    node: NodeName,
-    gpu: GpuState,
-}
-
-const GPU_GAUGES: [(&str, &str); 5] = [
-    (
-        "filmgate_gpu_charged_bytes",
-        "Held against pods that are bound or being bound, and measured of others.",
-    ),
-    ("filmgate_gpu_held_bytes", "Held for pods on their way."),
-    (
-        "filmgate_gpu_kept_bytes",
-        "Kept for pods that waited too long, or for which others were asked to leave.",
-    ),
-    ("filmgate_gpu_free_bytes", "What a newcomer may have."),
-    (
-        "filmgate_overdrawn_bytes",
-        "By how much charges, measurements and foreign memory exceed what the GPU has to give.",
-    ),
-];
-
-struct Figures {
-    gpus: Vec<GpuFigures>,
+/// What a replica says of itself.
+struct OwnFigures {
     ages: Vec<(NodeName, f64)>,
+    side_writes: Option<SideWrites>,
+    expired_holds: u64,
+    is_leading: bool,
+}
+
+/// What the leader says of the fleet.
+struct FleetFigures {
+    gpus: Vec<GpuFigures>,
     unmanaged: Vec<(NodeName, usize)>,
     over_charges: Vec<PodFigure>,
-    side_writes: Option<SideWrites>,
     holds: usize,
     nominations: usize,
     reservations: usize,
     waiting: usize,
     in_doubt: usize,
-    expired_holds: u64,
-    is_leading: bool,
+}
+
+/// Figures of one GPU, copied under the lock and written as text after it.
+struct GpuFigures {
+    node: NodeName,
+    gpu: GpuState,
+    overdrawn: Bytes,
 }
 
 impl Gate {
     /// Everything that Prometheus reads.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        let figures = self.figures();
-        let mut text = self.metrics().render();
-        figures.write(&mut text);
-        text
-    }
-
-    fn figures(&self) -> Figures {
         let now = self.clock.now();
-        self.with_ledger(|ledger| {
-            let headroom = ledger.policy().headroom;
-            let mut gpus = Vec::new();
-            ledger.for_each_gpu(|node, gpu| {
-                let bytes =
-                    [gpu.charged, gpu.held, gpu.kept, gpu.open_bytes(), gpu.overdrawn(headroom)];
-                let labels = GpuLabels { node: node.clone(), gpu: gpu.clone() };
-                gpus.push(GpuFigures { labels, bytes });
-            });
-            let ages = ledger.reading_ages(now);
-            Figures {
-                gpus,
-                unmanaged: ledger
-                    .unmanaged_pods()
-                    .map(|(node, pods)| (node.clone(), pods))
-                    .collect(),
-                over_charges: ledger.over_charges().map(PodFigure::of).collect(),
-                side_writes: self.writer.side_writes(),
-                ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
-                holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
-                nominations: ledger.nominations(),
-                reservations: ledger.reservations(),
-                waiting: ledger.waiting().count(),
-                in_doubt: ledger.in_doubt().count(),
-                expired_holds: ledger.expired_holds(),
-                is_leading: self.is_leading(),
-            }
-        })
+        let is_leading = self.is_leading();
+        let (own, fleet) = self.with_ledger(|ledger| {
+            let fleet = is_leading.then(|| FleetFigures::of(ledger));
+            (self.own_figures(ledger, is_leading, now), fleet)
+        });
+        let mut page = Exposition::after(self.metrics().render());
+        own.write(&mut page);
+        if let Some(fleet) = fleet {
+            fleet.write(&mut page);
+        }
+        page.finish()
+    }
+
+    fn own_figures(&self, ledger: &Ledger, is_leading: bool, now: Time) -> OwnFigures {
+        let ages = ledger.reading_ages(now);
+        OwnFigures {
+            ages: ages.map(|(node, age)| (node.clone(), age.as_secs_f64())).collect(),
+            side_writes: self.writer.side_writes(),
+            expired_holds: ledger.expired_holds(),
+            is_leading,
+        }
     }
 }
 
-impl Figures {
-    fn write(&self, to: &mut String) {
-        for (at, (name, help)) in GPU_GAUGES.into_iter().enumerate() {
-            head(to, name, help, "gauge");
-            for gpu in &self.gpus {
-                gpu.labels.write(to, name);
-                let _infallible = writeln!(to, " {}", gpu.bytes[at].get());
-            }
-        }
-        head(to, "filmgate_reading_age_seconds", "Age of each node's last reading.", "gauge");
+impl OwnFigures {
+    fn write(&self, page: &mut Exposition) {
+        let mut ages = page.family(&replica::READING_AGE);
         for (node, age) in &self.ages {
-            let node = escaped(node.as_str());
-            let _infallible =
-                writeln!(to, "filmgate_reading_age_seconds{{node=\"{node}\"}} {age:.3}");
+            ages.sample([node.as_str()], format_args!("{age:.3}"));
         }
-        self.write_pods(to);
-        self.write_side_writes(to);
-        single(to, "filmgate_holds", "Holds open now.", "gauge", self.holds as u64);
-        let help = "Places kept for pods for which others were asked to leave.";
-        single(to, "filmgate_nominated_claims", help, "gauge", self.nominations as u64);
-        let help = "Places reserved for pods that have waited too long.";
-        single(to, "filmgate_reserved_claims", help, "gauge", self.reservations as u64);
-        let help = "Holds that ended unused.";
-        single(to, "filmgate_holds_expired_total", help, "counter", self.expired_holds);
-        let help = "Pods that wait for VRAM.";
-        single(to, "filmgate_waiting_pods", help, "gauge", self.waiting as u64);
-        let help = "Bindings whose outcome is not known.";
-        single(to, "filmgate_bindings_in_doubt", help, "gauge", self.in_doubt as u64);
-        let help = "Whether this replica leads, so that kube-scheduler is answered: 1, or 0.";
-        single(to, "filmgate_leader", help, "gauge", u64::from(self.is_leading));
-        head(to, "filmgate_build_info", "The version that runs.", "gauge");
-        let version = env!("CARGO_PKG_VERSION");
-        let _infallible = writeln!(to, "filmgate_build_info{{version=\"{version}\"}} 1");
+        self.write_side_writes(page);
+        page.single(&replica::HOLDS_EXPIRED, self.expired_holds);
+        page.single(&replica::LEADER, u8::from(self.is_leading));
+        page.family(&replica::BUILD_INFO).sample([env!("CARGO_PKG_VERSION")], 1);
+    }
+
+    fn write_side_writes(&self, page: &mut Exposition) {
+        let Some(SideWrites { wakes, events }) = self.side_writes else { return };
+        for (metric, counts) in [(&replica::WAKE_WRITES, wakes), (&replica::EVENT_WRITES, events)] {
+            let mut family = page.family(metric);
+            family.sample(["sent"], counts.sent);
+            family.sample(["failed"], counts.failed);
+            family.sample(["dropped"], counts.dropped);
+        }
     }
 }
 
-impl Figures {
-    fn write_pods(&self, to: &mut String) {
-        let help = "Pods with a GPU that were bound without a decision of filmgate's.";
-        head(to, "filmgate_unmanaged_pods", help, "gauge");
-        for (node, pods) in &self.unmanaged {
-            let node = escaped(node.as_str());
-            let _infallible = writeln!(to, "filmgate_unmanaged_pods{{node=\"{node}\"}} {pods}");
-        }
-        let help = "By how much a pod's processes hold more of a GPU than the pod is charged. \
-                    Pods that do not have no series.";
-        head(to, "filmgate_pod_over_charge_bytes", help, "gauge");
-        for one in &self.over_charges {
-            one.write(to, "filmgate_pod_over_charge_bytes");
+impl FleetFigures {
+    fn of(ledger: &Ledger) -> Self {
+        let headroom = ledger.policy().headroom;
+        let mut gpus = Vec::new();
+        ledger.for_each_gpu(|node, gpu| {
+            let overdrawn = gpu.overdrawn(headroom);
+            gpus.push(GpuFigures { node: node.clone(), gpu: gpu.clone(), overdrawn });
+        });
+        let unmanaged = ledger.unmanaged_pods();
+        Self {
+            gpus,
+            unmanaged: unmanaged.map(|(node, pods)| (node.clone(), pods)).collect(),
+            over_charges: ledger.over_charges().map(PodFigure::of).collect(),
+            holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
+            nominations: ledger.nominations(),
+            reservations: ledger.reservations(),
+            waiting: ledger.waiting().count(),
+            in_doubt: ledger.in_doubt().count(),
         }
     }
 
-    fn write_side_writes(&self, to: &mut String) {
-        let Some(SideWrites { wakes, events }) = self.side_writes else { return };
-        for (name, help, counts) in [
-            ("filmgate_wake_writes_total", "Wakes of waiting pods, by outcome.", wakes),
-            ("filmgate_event_writes_total", "Events on pods, by outcome.", events),
-        ] {
-            head(to, name, help, "counter");
-            for (outcome, count) in
-                [("sent", counts.sent), ("failed", counts.failed), ("dropped", counts.dropped)]
-            {
-                let _infallible = writeln!(to, "{name}{{outcome=\"{outcome}\"}} {count}");
-            }
+    fn write(&self, page: &mut Exposition) {
+        self.write_gpus(page);
+        self.write_pods(page);
+        page.single(&fleet::WAITING_PODS, self.waiting);
+        page.single(&fleet::HOLDS, self.holds);
+        page.single(&fleet::NOMINATED_CLAIMS, self.nominations);
+        page.single(&fleet::RESERVED_CLAIMS, self.reservations);
+        page.single(&fleet::BINDINGS_IN_DOUBT, self.in_doubt);
+    }
+
+    fn write_gpus(&self, page: &mut Exposition) {
+        self.write_gpu_gauge(page, &fleet::GPU_CHARGED, |one| one.gpu.charged);
+        self.write_gpu_gauge(page, &fleet::GPU_HELD, |one| one.gpu.held);
+        self.write_gpu_gauge(page, &fleet::GPU_KEPT, |one| one.gpu.kept);
+        self.write_gpu_gauge(page, &fleet::GPU_FREE, |one| one.gpu.open_bytes());
+        self.write_gpu_gauge(page, &fleet::OVERDRAWN, |one| one.overdrawn);
+    }
+
+    fn write_gpu_gauge(
+        &self,
+        page: &mut Exposition,
+        metric: &'static Metric,
+        bytes: impl Fn(&GpuFigures) -> Bytes,
+    ) {
+        let mut family = page.family(metric);
+        for one in &self.gpus {
+            let index = one.gpu.index.to_string();
+            let labels = [one.node.as_str(), &index, one.gpu.uuid.as_str(), &one.gpu.model];
+            family.sample(labels, bytes(one).get());
+        }
+    }
+
+    fn write_pods(&self, page: &mut Exposition) {
+        let mut unmanaged = page.family(&fleet::UNMANAGED_PODS);
+        for (node, pods) in &self.unmanaged {
+            unmanaged.sample([node.as_str()], pods);
+        }
+        let mut over_charges = page.family(&fleet::POD_OVER_CHARGE);
+        for PodFigure { pod, node, gpu, bytes } in &self.over_charges {
+            let labels = [&*pod.namespace, &*pod.name, node.as_str(), &gpu.to_string()];
+            over_charges.sample(labels, bytes.get());
         }
     }
 }
@@ -175,42 +168,4 @@ impl PodFigure {
         let OverCharge { claim, node, gpu, bytes } = over;
         Self { pod: claim.pod.clone(), node: node.clone(), gpu, bytes }
     }
-
-    /// The API server lets no character into these names that would have to be escaped.
-    fn write(&self, to: &mut String, name: &str) {
-        let Self { pod: PodRef { namespace, name: pod, .. }, node, gpu, bytes } = self;
-        let _infallible = writeln!(
-            to,
-            "{name}{{namespace=\"{namespace}\",pod=\"{pod}\",node=\"{node}\",gpu=\"{gpu}\"}} {}",
-            bytes.get()
-        );
-    }
-}
-
-impl GpuLabels {
-    fn write(&self, to: &mut String, name: &str) {
-        let (node, uuid) = (escaped(self.node.as_str()), escaped(self.gpu.uuid.as_str()));
-        let (index, model) = (self.gpu.index, escaped(&self.gpu.model));
-        let _infallible = write!(
-            to,
-            "{name}{{node=\"{node}\",gpu=\"{index}\",UUID=\"{uuid}\",modelName=\"{model}\"}}"
-        );
-    }
-}
-
-fn head(to: &mut String, name: &str, help: &str, kind: &str) {
-    let _infallible = writeln!(to, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn single(to: &mut String, name: &str, help: &str, kind: &str, value: u64) {
-    head(to, name, help, kind);
-    let _infallible = writeln!(to, "{name} {value}");
-}
-
-/// A label's value in the exposition format.
-fn escaped(value: &str) -> std::borrow::Cow<'_, str> {
-    if !value.contains(['\\', '"', '\n']) {
-        return value.into();
-    }
-    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n").into()
 }
