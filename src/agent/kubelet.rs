@@ -29,6 +29,10 @@ pub mod wire;
 
 /// For all of PodResources; a busy kubelet answers in milliseconds.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// The same for one that hangs: samplings, and whoever asked for them, must not wait for it.
+const DEADLINE_OF_HUNG: Duration = Duration::from_millis(200);
+/// One that hung may only be slow: this much later it is given the whole time again.
+const IMPATIENCE: Duration = Duration::from_secs(10);
 /// PodsAPI is worth less waiting: without it the book has names alone.
 const PODS_DEADLINE: Duration = Duration::from_millis(500);
 /// A pod that is new since the last look is told from a namesake by asking once more.
@@ -42,6 +46,8 @@ pub struct Kubelet {
     offers: Mutex<Offers>,
     /// The pods of the last look: those *before* the next one asks.
     pods: Mutex<Vec<KnownPod>>,
+    /// When it was given the whole time and did not answer.
+    hung_at: Mutex<Option<Instant>>,
 }
 
 impl Kubelet {
@@ -54,6 +60,7 @@ impl Kubelet {
             pods_api: socket("pods-api/pods-api.sock"),
             offers: Mutex::default(),
             pods: Mutex::default(),
+            hung_at: Mutex::default(),
         }
     }
 
@@ -113,10 +120,18 @@ impl Kubelet {
 
 impl Bookkeeper for Kubelet {
     async fn look(&self) -> Result<Book, NoBook> {
-        let late = |_| {
-            self.pod_resources.unreachable(format!("no answer within {} s", DEADLINE.as_secs()))
+        let now = Instant::now();
+        let hangs = self.hung_at.lock().is_some_and(|at| now.duration_since(at) < IMPATIENCE);
+        let deadline = if hangs { DEADLINE_OF_HUNG } else { DEADLINE };
+        let Ok(book) = timeout(deadline, self.read()).await else {
+            if !hangs {
+                *self.hung_at.lock() = Some(now);
+            }
+            let why = format!("no answer within {} s", deadline.as_secs_f64());
+            return Err(self.pod_resources.unreachable(why));
         };
-        timeout(DEADLINE, self.read()).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+        *self.hung_at.lock() = None;
+        book
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Notice {
         sent_to: Vec<u32>,
         /// NVML's indices of those that it was found on.
         found_on: Vec<u32>,
+        /// filmgate chose for each of its containers, and the device plugin for none.
+        is_steered: bool,
     },
     /// The pod has waited for too long, and a place is kept for it.
     Reserved {
@@ -80,6 +82,12 @@ impl Notice {
     }
 }
 
+const WHY_NOT_STEERED: &str = "filmgate's choice does not hold under the device plugin's strategies \
+    cdi-annotations, cdi-cri and volume-mounts, in a privileged pod, which sees every GPU, nor \
+    where the runtime ignores NVIDIA_VISIBLE_DEVICES of unprivileged pods";
+const WHY_NOT_PREDICTED: &str = "Is devicePlugin.allocation how the device plugin chooses, and does \
+    the pod leave NVIDIA_VISIBLE_DEVICES alone?";
+
 /// For the pod's owner.
 impl fmt::Display for Notice {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,11 +101,12 @@ impl fmt::Display for Notice {
                 *measured - *charged
             ),
             Self::Landed => text.write_str("is where it was sent"),
-            Self::Strayed { node, sent_to, found_on, .. } => write!(
+            Self::Strayed { node, sent_to, found_on, is_steered, .. } => write!(
                 text,
-                "was sent to {} of {node} and is on {}: its charge follows; does the runtime obey NVIDIA_VISIBLE_DEVICES, and is pluginAllocation right?",
+                "was sent to {} of {node} and is on {}: its charge follows. {}",
                 gpus(sent_to),
-                gpus(found_on)
+                gpus(found_on),
+                if *is_steered { WHY_NOT_STEERED } else { WHY_NOT_PREDICTED }
             ),
             Self::Reserved { node, gpus: kept, .. } => write!(
                 text,

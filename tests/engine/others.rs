@@ -225,6 +225,7 @@ fn a_pod_that_is_found_on_another_gpu_is_told_of_once_also_if_it_moved_there_lat
         node: "n0".into(),
         sent_to: vec![0],
         found_on: vec![1],
+        is_steered: true,
     };
     assert_eq!(landings(&mut gate), [Notice::Landed, strayed]);
 }

@@ -22,6 +22,13 @@ fn told(site: &Site) -> Vec<(String, &'static str)> {
     notices.map(|(pod, reason, _)| (pod, reason)).collect()
 }
 
+/// What pods were told that are not where they were sent.
+fn strays(site: &Site) -> Vec<String> {
+    site.gate.round();
+    let notices = site.script.notices().into_iter();
+    notices.filter(|(_, reason, _)| *reason == "OnAnotherGPU").map(|(_, _, text)| text).collect()
+}
+
 #[tokio::test]
 async fn pods_that_others_bound_are_counted_and_explain_names_them() {
     let site = Site::with(&[n0(), node("n1").gpus(1)]);
@@ -86,9 +93,28 @@ async fn hits_and_misses_are_counted_and_a_stray_is_told() {
         site.bind(name, "n0").await;
     }
     site.read(&n0().uses("hit", 0, 4).uses("miss", 1, 4));
-    assert_eq!(told(&site), [("miss".to_owned(), "OnAnotherGPU")]);
+    let [text] = strays(&site).try_into().unwrap();
+    for why in ["sent to GPU 0 of n0 and is on GPU 1", "cdi-", "volume-mounts", "privileged"] {
+        assert!(text.contains(why), "{why}: {text}");
+    }
     assert_eq!(site.metric("filmgate_gpu_prediction_total{result=\"hit\"}").await, "1");
     assert_eq!(site.metric("filmgate_gpu_prediction_total{result=\"miss\"}").await, "1");
+}
+
+#[tokio::test]
+async fn a_wrong_prediction_is_told_as_one_and_not_as_a_runtime_that_does_not_obey() {
+    let site = Site::with(&[n0()]);
+    let mut unsteered = asking("p", "4Gi");
+    unsteered["spec"]["containers"][0]["env"] = json!([]);
+    site.add(&bound(asking("neighbour", "4Gi"), "n0"));
+    let book = n0().lists("neighbour", 0);
+    site.read(&book);
+    site.add(&unsteered);
+    assert_eq!(site.bind("p", "n0").await, "");
+    site.read(&book.lists("p", 0));
+    let [text] = strays(&site).try_into().unwrap();
+    assert!(text.contains("sent to GPU 1 of n0 and is on GPU 0"), "{text}");
+    assert!(text.contains("devicePlugin.allocation") && !text.contains("cdi"), "{text}");
 }
 
 #[tokio::test]

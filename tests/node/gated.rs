@@ -7,11 +7,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use filmgate::engine::Bytes;
-use filmgate::explain::answer::{Answer, Gpu, Node};
-use k8s_openapi::api::core::v1::PodCondition;
+use filmgate::explain::answer::{Answer, Gpu, Node, Tenant};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use kube::ResourceExt as _;
 
 use super::book::GPUS;
 use super::plugin::{Offering, Policy};
+use super::support::events::events;
 use super::support::eventually::eventually;
 use super::support::kubeconfig::User;
 use super::support::manifests::{apply, shipped};
@@ -24,6 +26,9 @@ use super::support::process::Process;
 use super::support::scheduler::Extender;
 use super::support::simulated::config_naming;
 use super::world::{DEADLINE, NODE, World};
+
+/// The node's first process, which is no pod's.
+const FIRST_PROCESS: u32 = 1;
 
 /// How far back the peaks of pods reach.
 pub const PEAK_WINDOW: Duration = Duration::from_secs(5);
@@ -96,6 +101,23 @@ impl Gated {
         self.driver.hold(gpu, pid, gib);
     }
 
+    /// A process that is no pod's holds so many GiB of that GPU, as the driver says.
+    pub fn is_held_by_others(&mut self, gpu: usize, gib: u64) {
+        self.driver.hold(gpu, FIRST_PROCESS, gib);
+    }
+
+    /// No process of the machine holds anything, as the driver says.
+    pub fn is_left_by_all(&mut self) {
+        self.driver.clear();
+    }
+
+    /// Has the agent sample now; streams show it.
+    pub async fn sample(&self) {
+        let url = format!("http://{}/nodes/{NODE}/sample", self.ports.readings.address());
+        let sampled = reqwest::Client::new().post(url).send().await.unwrap();
+        assert!(sampled.status().is_success(), "{sampled:?}");
+    }
+
     /// What the extender says of the node to such a pod, if it were there.
     pub async fn verdict(&self, pod: PodBuilder) -> Node {
         let url = format!("{}/explain", self.ports.verbs());
@@ -109,13 +131,13 @@ impl Gated {
         self.verdict(pod).await.reason.map(|refusal| refusal.text)
     }
 
-    /// By GPU: what is held against the pod and what its processes hold, in GiB.
+    /// By GPU: what is held against the pod and what its processes hold, in GiB. A pod that is gone
+    /// is known by its UID.
     pub async fn account(&self, name: &str) -> HashMap<u32, (u64, u64)> {
         let node = self.verdict(pod("anyone").gpus(1)).await;
-        let name = format!("default/{name}");
         let gib = |bytes: Bytes| bytes.get() >> 30;
         let on = |gpu: &Gpu| {
-            let tenant = gpu.tenants.iter().find(|tenant| tenant.pod == name)?;
+            let tenant = gpu.tenants.iter().find(|tenant| is_named(tenant, name))?;
             Some((gpu.index, (gib(tenant.charged_bytes), gib(tenant.measured_bytes))))
         };
         node.gpus.iter().filter_map(on).collect()
@@ -141,10 +163,57 @@ impl Gated {
         .await
     }
 
+    /// Waits for filmgate's event of that reason on the pod; what it says.
+    pub async fn event(&self, pod: &str, reason: &str) -> String {
+        let admin = self.world.cluster.admin();
+        let what = format!("{reason} on {pod}");
+        eventually(DEADLINE, &what, async || events(&admin, reason).await.remove(pod)).await
+    }
+
+    /// Waits until filmgate has found so many pods where it sent them, and so many elsewhere.
+    pub async fn predictions_are(&self, hits: f64, misses: f64) {
+        eventually(DEADLINE, "hits and misses", async || {
+            let metrics = self.metrics().await;
+            let count =
+                |result| metrics.value("filmgate_gpu_prediction_total", &[("result", result)]);
+            let now = (count("hit"), count("miss"));
+            if now == (Some(hits), Some(misses)) { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+    }
+
+    /// What the agent tells Prometheus of the pod's memory: GiB by GPU.
+    pub async fn told_to_prometheus(&self, pod: &str) -> HashMap<u32, f64> {
+        let url = format!("http://{}/metrics", self.ports.agent_metrics.address());
+        let metrics = Metrics::scrape(&url).await;
+        let on = |(index, uuid): (u32, &&str)| {
+            let gpu = index.to_string();
+            let labels = [("gpu", &*gpu), ("UUID", *uuid), ("pod", pod), ("container", "main")];
+            let bytes = metrics.value("filmgate_pod_gpu_memory_used_bytes", &labels)?;
+            Some((index, bytes / Bytes::gib(1).get() as f64))
+        };
+        (0..).zip(&GPUS).filter_map(on).collect()
+    }
+
     /// The extender's metrics now.
     pub async fn metrics(&self) -> Metrics {
         Metrics::scrape(&format!("http://{}/metrics", self.ports.ops.address())).await
     }
+}
+
+fn is_named(tenant: &Tenant, name: &str) -> bool {
+    tenant.pod == name || tenant.pod == format!("default/{name}")
+}
+
+/// The GPUs that filmgate chose, as it wrote them on the pod.
+pub fn chosen(pod: &Pod) -> &str {
+    &pod.annotations()["filmgate.dev/gpu"]
+}
+
+/// The GPUs that the pod was charged on when it was bound.
+pub fn charged(pod: &Pod) -> Vec<&str> {
+    let charged = pod.annotations()["filmgate.dev/vram-charged"].split(',');
+    charged.filter_map(|one| Some(one.split_once('=')?.0)).collect()
 }
 
 fn is_refusal(condition: &PodCondition) -> bool {
@@ -212,6 +281,11 @@ impl Driver {
 
     fn hold(&mut self, gpu: usize, pid: u32, gib: u64) {
         self.held.insert((gpu, pid), gib);
+        self.library.set(&scenario(self.gpus, &self.held));
+    }
+
+    fn clear(&mut self) {
+        self.held.clear();
         self.library.set(&scenario(self.gpus, &self.held));
     }
 }

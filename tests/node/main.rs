@@ -15,6 +15,8 @@ mod growth;
 mod kubelet;
 mod machine;
 mod nested;
+mod place;
 mod plugin;
 mod restart;
+mod survivor;
 mod world;

@@ -100,6 +100,11 @@ impl World {
         self.kubelet.kill();
     }
 
+    /// Stops the kubelet as one that hangs, or lets it go on; containers live on.
+    pub fn hang_kubelet(&mut self, hangs: bool) {
+        self.kubelet.signal_all(if hangs { libc::SIGSTOP } else { libc::SIGCONT });
+    }
+
     /// Starts the kubelet again.
     pub fn start_kubelet(&mut self) {
         self.kubelet = start_kubelet(&self.machine, &self.cluster, &self.kubelet_port);

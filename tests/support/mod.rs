@@ -10,6 +10,7 @@
 pub mod agents;
 pub mod binaries;
 pub mod cluster;
+pub mod events;
 pub mod eventually;
 pub mod figures;
 pub mod kubeconfig;

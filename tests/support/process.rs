@@ -52,6 +52,13 @@ impl Process {
         }
     }
 
+    /// Sends a signal to the process and its children, if it still runs.
+    pub fn signal_all(&mut self, signal: c_int) {
+        if self.exit_status().is_none() {
+            send(-self.group(), signal);
+        }
+    }
+
     /// Its exit status, once it has one.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child to wait for")

@@ -311,6 +311,29 @@ async fn says_that_it_does_not_answer_in_time() {
     assert_eq!(unreachable(&folder).await, "no answer within 2 s");
 }
 
+/// Takes as long as is waited for the kubelet.
+#[tokio::test]
+async fn a_kubelet_that_hangs_is_waited_for_once_and_read_when_it_goes_on() {
+    let mut folder = Folder::new();
+    let words = folder.pod_resources(Words { hangs: true, ..Words::of(&[A]) });
+    folder.pods_api(Words::of(&[A]));
+    let kubelet = folder.kubelet();
+    assert!(kubelet.look().await.is_err());
+    let again = Instant::now();
+    assert!(kubelet.look().await.is_err());
+    assert!(again.elapsed() < DEADLINE / 2, "{:?}", again.elapsed());
+
+    words.lock().hangs = false;
+    let read = async {
+        loop {
+            if let Ok(book) = kubelet.look().await {
+                return book;
+            }
+        }
+    };
+    assert_eq!(uid(&timeout(DEADLINE * 5, read).await.unwrap()), Some(A));
+}
+
 #[tokio::test]
 async fn says_that_an_answer_is_garbled() {
     let mut folder = Folder::new();

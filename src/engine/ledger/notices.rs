@@ -7,7 +7,7 @@ use super::{Ledger, NodeIndex};
 use crate::engine::claim::{Claim, ClaimState, Landing};
 use crate::engine::marks;
 use crate::engine::notice::Notice;
-use crate::engine::{Bytes, GpuUuid, NodeName, PodFacts, PodUid, Reading, Time};
+use crate::engine::{Bytes, GpuAsk, GpuUuid, NodeName, PodFacts, PodUid, Reading, Time};
 
 /// What could not be told in this time is old: whoever can tell now was not there.
 const NEWS_LASTS: Duration = Duration::from_secs(60);
@@ -147,6 +147,7 @@ fn landing(claim: &mut Claim, node: &NodeName, reading: &Reading) -> Option<Noti
         node: node.clone(),
         sent_to: indices(reading, claim.planned.iter().map(|(gpu, _)| gpu)),
         found_on: indices(reading, found),
+        is_steered: claim.ask.as_ref().is_some_and(GpuAsk::is_steered),
     };
     claim.landing = Landing::Miss;
     Some(notice)

@@ -1,6 +1,9 @@
 //! What a test sees of its world: of pods through the API server, of filmgate through its metrics
 //! and events.
 
+use std::collections::HashMap;
+
+use super::super::support::events::events;
 use super::super::support::objects::{is_bound, is_refused};
 use super::*;
 
@@ -72,14 +75,8 @@ impl World {
     }
 
     /// filmgate's events of that reason by pod.
-    pub async fn events(&self, reason: &str) -> std::collections::HashMap<String, String> {
-        let events: Api<Event> = Api::default_namespaced(self.cluster.admin());
-        let events = events.list(&ListParams::default()).await.unwrap().items.into_iter();
-        let ours = events.filter(|event| {
-            event.reporting_controller.as_deref().is_some_and(|by| by.contains("filmgate.dev"))
-                && event.reason.as_deref() == Some(reason)
-        });
-        ours.filter_map(|event| Some((event.regarding?.name?, event.note?))).collect()
+    pub async fn events(&self, reason: &str) -> HashMap<String, String> {
+        events(&self.cluster.admin(), reason).await
     }
 
     /// Waits until a metric has that value.
