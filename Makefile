@@ -37,7 +37,7 @@ chaos: require-rust require-go cluster ## bursts under faults for an hour, or SE
 		$(CARGO) test --locked --release --test chaos -- --ignored --nocapture --exact run::as_long_as_asked
 
 .PHONY: mutants
-mutants: require-rust require-go cluster ## breaks each safety rule in one line and shows its test fail
+mutants: require-rust require-go cluster node-packages ## breaks each safety rule in one line and shows its test fail
 	$(CARGO) test --locked --test mutants -- --ignored --nocapture
 
 .PHONY: bench

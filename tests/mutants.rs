@@ -177,6 +177,8 @@ impl Workshop {
             target => cargo.args(["--test", target]),
         };
         cargo.args(more).current_dir(&self.package).env("CARGO_TARGET_DIR", &self.target);
+        // A test that skips itself where a machine cannot run it would hold nothing.
+        cargo.env("CI", "1");
         cargo.output().expect("cargo runs")
     }
 }
