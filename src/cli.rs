@@ -9,7 +9,10 @@ pub mod demo;
 pub mod explain;
 pub mod extender;
 pub mod logging;
+pub mod reach;
 pub mod shutdown;
+pub mod top;
+pub mod ui;
 
 /// GPU sharing made safe on Kubernetes, by measured VRAM.
 #[derive(Debug, Parser)]
@@ -29,6 +32,10 @@ pub enum Command {
     Extender(Box<extender::Args>),
     /// Say why a pod goes where it goes, or waits: every figure behind it.
     Explain(explain::Args),
+    /// Show every GPU, who has what of it, and who waits: live in the terminal.
+    Top(top::Args),
+    /// Open the extender's page in a browser: the same, and what if.
+    Ui(ui::Args),
     /// Play a day of a diffusion service on simulated GPUs, and compare.
     Demo(demo::Args),
 }
@@ -48,6 +55,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Explain(args) => {
             logging::start_at("error", LogFormat::Text);
             explain::run(args).await
+        }
+        Command::Top(args) => {
+            // What is logged would be written across the screen.
+            logging::start_at("off", LogFormat::Text);
+            top::run(args).await
+        }
+        Command::Ui(args) => {
+            logging::start_at("error", LogFormat::Text);
+            ui::run(args).await
         }
         Command::Demo(args) => {
             // What its parts log at work would drown what it shows.

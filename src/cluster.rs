@@ -19,6 +19,7 @@ pub mod defaults;
 mod events;
 mod feed;
 mod fence;
+pub mod forward;
 mod identity;
 pub mod lease;
 mod marks;

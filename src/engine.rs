@@ -8,6 +8,7 @@
 //! argument ([`Time`]), and answers are returned. The extender, the simulator and the property
 //! tests therefore run the same code.
 
+pub mod account;
 pub mod accounting;
 pub mod bytes;
 pub mod claim;

@@ -12,6 +12,7 @@
 
 pub mod agents;
 pub mod explain;
+pub mod fleet;
 pub mod gate;
 pub mod http;
 pub mod lead;

@@ -20,4 +20,6 @@ pub mod explain;
 pub mod extender;
 pub mod leadership;
 pub mod metrics;
+pub mod query;
 pub mod readings;
+pub mod top;

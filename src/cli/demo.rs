@@ -174,7 +174,7 @@ impl Args {
         let extender = addresses.extender.as_str().trim_end_matches('/');
         let pod = stack.cluster().a_pod().unwrap_or_default();
         format!(
-            "Running until Ctrl-C:\n  extender  {extender}\n  metrics   {}metrics\n  agents    {}nodes/gpu-00/readings\n\
+            "Running until Ctrl-C:\n  page      {extender}/ui\n  extender  {extender}\n  metrics   {}metrics\n  agents    {}nodes/gpu-00/readings\n\
              Try:\n  filmgate explain --server {extender} {pod}\n  curl {}metrics",
             addresses.metrics, addresses.agents, addresses.metrics
         )

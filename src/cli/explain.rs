@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use reqwest::Url;
 
-use crate::cluster;
+use super::reach::Reach;
 use crate::explain::answer::Answer;
-use crate::explain::source::{self, PortForward, Question};
+use crate::explain::question::{self, Question};
 use crate::explain::table;
 
 /// `filmgate explain`.
@@ -22,15 +21,8 @@ pub struct Args {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-    /// An extender's address (else a port-forward is opened to one in the cluster)
-    #[arg(long, value_name = "URL", env = "FILMGATE_SERVER")]
-    server: Option<Url>,
-    /// Where the extender runs
-    #[arg(long, value_name = "NAMESPACE", default_value = "filmgate")]
-    filmgate_namespace: String,
-    /// Which cluster (else as kubectl)
-    #[arg(long, value_name = "FILE", env = "FILMGATE_KUBECONFIG")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,14 +43,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         (None, Some(file)) => Question::from_file(file)?,
         (None, None) => anyhow::bail!("name a pod as NAMESPACE/POD, or a manifest with -f FILE"),
     };
-    let answer = match &args.server {
-        Some(server) => source::ask(server, &question).await?,
-        None => {
-            let client = cluster::connect(args.kubeconfig.as_deref()).await?;
-            let forward = PortForward::open(client, &args.filmgate_namespace).await?;
-            source::ask(forward.url(), &question).await?
-        }
-    };
+    let answer = question::ask(&args.reach.extender().await?, &question).await?;
     match args.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Table => print!("{}", table::render(&serde_json::from_value::<Answer>(answer)?)),

@@ -90,6 +90,22 @@ pub enum ClaimState {
     },
 }
 
+impl ClaimState {
+    /// A fixed word for people and programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held { .. } => "held",
+            Self::Reserved { .. } => "reserved",
+            Self::Nominated => "nominated",
+            Self::Binding { in_doubt: false } => "binding",
+            Self::Binding { in_doubt: true } => "inDoubt",
+            Self::Bound { .. } => "bound",
+            Self::Leaving { .. } => "leaving",
+        }
+    }
+}
+
 impl Claim {
     /// It is a hold.
     #[must_use]

@@ -222,6 +222,13 @@ impl Ledger {
         self.nodes.iter().filter(|node| node.uid.is_some()).map(|node| &node.name)
     }
 
+    /// Names of the nodes that exist and of which an agent has told something.
+    pub fn gpu_nodes(&self) -> impl Iterator<Item = &NodeName> {
+        let is_told = |node: &&Node| node.reading.is_some() || node.impossible.is_some();
+        let known = self.nodes.iter().filter(|node| node.uid.is_some());
+        known.filter(is_told).map(|node| &node.name)
+    }
+
     /// Holds that ended unused since the start.
     #[must_use]
     pub fn expired_holds(&self) -> u64 {

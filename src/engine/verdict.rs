@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::accounting::{self, Asker, GpuState, NodeView};
-use super::claim::{Claim, ClaimState};
+use super::account::GpuAccount;
+use super::accounting::{Asker, GpuState, NodeView};
 use super::ledger::Node;
 use super::placement::{self, Placement};
 use super::request::{GpuAsk, Vram};
 use super::score::Terms;
-use super::{Bytes, GpuUuid, Ledger, NodeName, PodRef, PodUid, Reason, Time};
+use super::{Bytes, GpuUuid, Ledger, NodeName, PodUid, Reason, Time};
 
 /// A node's answer to a pod.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,33 +50,9 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GpuVerdict {
-    /// NVML's index.
-    pub index: u32,
-    /// NVML's UUID.
-    pub uuid: GpuUuid,
-    /// The product's name.
-    pub model: Arc<str>,
-    /// All of its memory.
-    pub total_bytes: Bytes,
-    /// In use by anyone.
-    pub used_bytes: Bytes,
-    /// What the driver reserves.
-    pub reserved_bytes: Bytes,
-    /// What nobody is promised.
-    pub headroom_bytes: Bytes,
-    /// In use by no pod.
-    pub foreign_bytes: Bytes,
-    /// Held against pods that are bound or being bound, and measured of others.
-    pub charged_bytes: Bytes,
-    /// Held for pods on their way.
-    pub held_bytes: Bytes,
-    /// Kept for a pod that has waited too long, and for pods for which others were asked to leave,
-    /// beyond what those still hold. For whom: the tenants that are `reserved` or `nominated`.
-    pub kept_bytes: Bytes,
-    /// What a newcomer may have.
-    pub free_bytes: Bytes,
-    /// Part of the time in which a kernel ran.
-    pub utilization_ratio: f64,
+    /// Who has what of it.
+    #[serde(flatten)]
+    pub account: GpuAccount,
     /// Why it is refused; absent where one container fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Refusal>,
@@ -86,37 +62,6 @@ pub struct GpuVerdict {
     /// The weighted terms, 0 to 1, where it fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// Who has what of it.
-    pub tenants: Vec<Tenant>,
-}
-
-/// A pod on a GPU.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tenant {
-    /// `namespace/name`, or the UID of a pod that is only measured.
-    pub pod: String,
-    /// How far its claim has come; `measured` where it has none.
-    pub state: &'static str,
-    /// What the ledger holds against it here.
-    pub charged_bytes: Bytes,
-    /// What its processes hold here.
-    pub measured_bytes: Bytes,
-    /// How much more that is than the pod's charge, where it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub over_charge_bytes: Option<Bytes>,
-    /// Someone else bound it: filmgate decided nothing about it.
-    #[serde(skip_serializing_if = "is_false")]
-    pub is_unmanaged: bool,
-    /// It is not on the GPU that it was sent to.
-    #[serde(skip_serializing_if = "is_false")]
-    pub is_elsewhere: bool,
-}
-
-/// Oddities are said where they are.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// The GPU on which a refused pod came nearest to fitting.
@@ -168,7 +113,7 @@ impl fmt::Display for NearestMiss {
 }
 
 impl Refusal {
-    fn of(code: Reason) -> Self {
+    pub(super) fn of(code: Reason) -> Self {
         Self { code, text: Arc::from(code.text()) }
     }
 }
@@ -216,7 +161,7 @@ impl Ledger {
         let hungriest = hungriest(ask);
         let gpus = view.gpus.iter().enumerate().map(|(position, gpu)| {
             let judged = placement::judge(gpu, Bytes::ZERO, hungriest, node.terrain(policy, now));
-            self.explain_gpu(gpu, judged, tenants(node, position, self, asker.pod))
+            self.explain_gpu(self.account(node, position, gpu, asker.pod), judged)
         });
         let gpus = gpus.collect();
         NodeVerdict {
@@ -229,30 +174,12 @@ impl Ledger {
         }
     }
 
-    fn explain_gpu(
-        &self,
-        gpu: &GpuState,
-        judged: Result<Terms, Reason>,
-        tenants: Vec<Tenant>,
-    ) -> GpuVerdict {
+    fn explain_gpu(&self, account: GpuAccount, judged: Result<Terms, Reason>) -> GpuVerdict {
         GpuVerdict {
-            index: gpu.index,
-            uuid: gpu.uuid.clone(),
-            model: gpu.model.clone(),
-            total_bytes: gpu.total,
-            used_bytes: gpu.used,
-            reserved_bytes: gpu.reserved,
-            headroom_bytes: self.policy().headroom,
-            foreign_bytes: gpu.foreign,
-            charged_bytes: gpu.charged,
-            held_bytes: gpu.held,
-            kept_bytes: gpu.kept,
-            free_bytes: gpu.open_bytes(),
-            utilization_ratio: gpu.utilization_ratio,
+            account,
             reason: judged.err().map(Refusal::of),
             terms: judged.ok(),
             score: judged.ok().map(|terms| self.policy().weights.score(terms)),
-            tenants,
         }
     }
 
@@ -318,52 +245,4 @@ fn is_offered(gpu: &GpuState, ask: &GpuAsk) -> bool {
 
 fn chosen(placement: Placement) -> Vec<GpuUuid> {
     placement.charged.into_iter().map(|(gpu, _)| gpu).collect()
-}
-
-fn tenants(node: &Node, position: usize, ledger: &Ledger, except: Option<&PodUid>) -> Vec<Tenant> {
-    let Some(reading) = &node.reading else { return Vec::new() };
-    let gpu = &reading.gpus[position];
-    let others = node.claims.iter().filter(|claim| Some(&claim.pod.uid) != except);
-    let claimed = others.filter_map(|claim| {
-        let charges = accounting::charges(claim, reading);
-        let charge = charges.into_iter().find(|charge| charge.gpu == position)?;
-        Some(Tenant {
-            pod: claim.pod.to_string(),
-            state: state(claim),
-            charged_bytes: charge.bytes,
-            measured_bytes: claim.memory_on(gpu).map_or(Bytes::ZERO, |memory| memory.used),
-            over_charge_bytes: Some(claim.over_charge_on(gpu)).filter(|over| *over > Bytes::ZERO),
-            is_unmanaged: claim.is_unmanaged(),
-            is_elsewhere: claim.was_bound() && claim.is_elsewhere(reading),
-        })
-    });
-    let has_claim = |uid: &PodUid| node.claims.iter().any(|claim| claim.pod.uid == *uid);
-    let unclaimed = gpu.pods.iter().filter(|memory| !has_claim(&memory.uid));
-    let measured = unclaimed.map(|memory| Tenant {
-        pod: pod_name(ledger, &memory.uid),
-        state: "measured",
-        charged_bytes: Bytes::ZERO,
-        measured_bytes: memory.used,
-        over_charge_bytes: None,
-        is_unmanaged: false,
-        is_elsewhere: false,
-    });
-    claimed.chain(measured).collect()
-}
-
-fn pod_name(ledger: &Ledger, uid: &PodUid) -> String {
-    let known: Option<&PodRef> = ledger.pod(uid).map(|facts| &facts.id);
-    known.map_or_else(|| uid.to_string(), PodRef::to_string)
-}
-
-fn state(claim: &Claim) -> &'static str {
-    match claim.state {
-        ClaimState::Held { .. } => "held",
-        ClaimState::Reserved { .. } => "reserved",
-        ClaimState::Nominated => "nominated",
-        ClaimState::Binding { in_doubt: false } => "binding",
-        ClaimState::Binding { in_doubt: true } => "inDoubt",
-        ClaimState::Bound { .. } => "bound",
-        ClaimState::Leaving { .. } => "leaving",
-    }
 }

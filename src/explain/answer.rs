@@ -6,7 +6,7 @@ use crate::engine::score::Terms;
 use crate::engine::{Bytes, Vram};
 
 /// An explanation as the extender sends it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// The pod.
@@ -43,7 +43,7 @@ pub struct Answer {
 }
 
 /// Which pod.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct PodName {
     /// `metadata.namespace`.
     pub namespace: String,
@@ -52,7 +52,7 @@ pub struct PodName {
 }
 
 /// What one container asks.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ask {
     /// The container.
@@ -68,7 +68,7 @@ pub struct Ask {
 }
 
 /// A node's answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Node {
     /// The node.
@@ -86,20 +86,22 @@ pub struct Node {
 }
 
 /// A refusal.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Refusal {
     /// What kube-scheduler shows.
     pub text: String,
 }
 
 /// A GPU's answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gpu {
     /// NVML's index.
     pub index: u32,
     /// NVML's UUID.
     pub uuid: String,
+    /// The product's name.
+    pub model: String,
     /// All of its memory.
     pub total_bytes: Bytes,
     /// In use by anyone.
@@ -115,6 +117,16 @@ pub struct Gpu {
     pub kept_bytes: Bytes,
     /// What a newcomer may have.
     pub free_bytes: Bytes,
+    /// What the driver reserves.
+    pub reserved_bytes: Bytes,
+    /// What nobody is promised.
+    pub headroom_bytes: Bytes,
+    /// Part of the time in which a kernel ran.
+    pub utilization_ratio: f64,
+    /// Core temperature.
+    pub temperature_celsius: Option<f64>,
+    /// Why no newcomer may have anything.
+    pub closed: Option<String>,
     /// Why it is refused.
     pub reason: Option<Refusal>,
     /// The score's terms.
@@ -126,7 +138,7 @@ pub struct Gpu {
 }
 
 /// A pod on a GPU.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tenant {
     /// The pod.
@@ -145,4 +157,41 @@ pub struct Tenant {
     /// It is not on the GPU that it was sent to.
     #[serde(default)]
     pub is_elsewhere: bool,
+}
+
+impl Tenant {
+    /// Who it is, and what is odd about it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words = format!("{} {}", self.pod, self.state);
+        if self.is_unmanaged {
+            words += " by others";
+        }
+        if let Some(over) = self.over_charge_bytes {
+            words += &format!(", {over} past its charge");
+        }
+        if self.is_elsewhere {
+            words += ", not where it was sent";
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_odd_about_a_tenant() {
+        let mut tenant: Tenant = serde_json::from_value(serde_json::json!({
+            "pod": "art/p", "state": "bound", "chargedBytes": 1 << 30, "measuredBytes": 2_u64 << 30,
+        }))
+        .unwrap();
+        assert_eq!(tenant.words(), "art/p bound");
+        tenant.is_unmanaged = true;
+        tenant.over_charge_bytes = Some(Bytes::gib(1));
+        assert_eq!(tenant.words(), "art/p bound by others, 1.0 GiB past its charge");
+        tenant.is_elsewhere = true;
+        assert!(tenant.words().ends_with(", not where it was sent"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::answer::{Answer, Ask, Gpu, Node, Tenant};
+use super::answer::{Answer, Ask, Gpu, Node};
 use crate::columns::columns;
 use crate::engine::Bytes;
 
@@ -100,26 +100,12 @@ fn rows(nodes: &[Node]) -> Vec<Vec<String>> {
                 let mut row = vec![String::new(); HEAD.len()];
                 row[3] = gib(tenant.measured_bytes);
                 row[5] = gib(tenant.charged_bytes);
-                row[11] = format!("  {}", tenant_words(tenant));
+                row[11] = format!("  {}", tenant.words());
                 row
             }));
         }
     }
     rows
-}
-
-fn tenant_words(tenant: &Tenant) -> String {
-    let mut words = format!("{} {}", tenant.pod, tenant.state);
-    if tenant.is_unmanaged {
-        words += " by others";
-    }
-    if let Some(over) = tenant.over_charge_bytes {
-        words += &format!(", {over} past its charge");
-    }
-    if tenant.is_elsewhere {
-        words += ", not where it was sent";
-    }
-    words
 }
 
 fn node_row(node: &Node) -> Vec<String> {
@@ -181,19 +167,5 @@ mod tests {
         answer.reserved_on = Some("gpu-2".to_owned());
         let text = render(&answer);
         assert!(text.contains("0 before it, a place on gpu-2 is reserved\n"), "{text}");
-    }
-
-    #[test]
-    fn says_what_is_odd_about_a_tenant() {
-        let mut tenant: Tenant = serde_json::from_value(serde_json::json!({
-            "pod": "art/p", "state": "bound", "chargedBytes": 1 << 30, "measuredBytes": 2_u64 << 30,
-        }))
-        .unwrap();
-        assert_eq!(tenant_words(&tenant), "art/p bound");
-        tenant.is_unmanaged = true;
-        tenant.over_charge_bytes = Some(Bytes::gib(1));
-        assert_eq!(tenant_words(&tenant), "art/p bound by others, 1.0 GiB past its charge");
-        tenant.is_elsewhere = true;
-        assert!(tenant_words(&tenant).ends_with(", not where it was sent"));
     }
 }

@@ -7,10 +7,9 @@ use serde::Serialize;
 use super::gate::{Gate, Mode};
 use crate::cluster::pod;
 use crate::engine::accounting::Asker;
-use crate::engine::claim::ClaimState;
 use crate::engine::request::Share;
 use crate::engine::verdict::NodeVerdict;
-use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, Time, Vram};
+use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, PodRef, Time, Vram};
 
 /// Why a pod goes where it goes, or waits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -128,7 +127,7 @@ pub fn existing(gate: &Gate, namespace: &str, name: &str) -> Option<Explanation>
 pub fn what_if(gate: &Gate, pod: &Pod) -> Explanation {
     let now = gate.now();
     let Some(facts) = gate.incoming(pod).facts else {
-        return empty(gate, pod_name(&pod::id(pod)), PodState::NoGpu);
+        return empty(gate, PodName::of(&pod::id(pod)), PodState::NoGpu);
     };
     // A Pod copied from a cluster has a UID: its own claim must not stand in its way.
     gate.with_ledger(|ledger| explain(gate, ledger, &facts, PodState::WhatIf, now))
@@ -155,7 +154,7 @@ fn explain(
     state: PodState,
     now: Time,
 ) -> Explanation {
-    let mut explanation = empty(gate, pod_name(&facts.id), state);
+    let mut explanation = empty(gate, PodName::of(&facts.id), state);
     let ask = match &facts.ask {
         Ok(ask) => ask,
         Err(bad) => {
@@ -165,7 +164,7 @@ fn explain(
     };
     let uid = &facts.id.uid;
     let names: Vec<&str> = ledger.node_names().map(NodeName::as_str).collect();
-    explanation.asks = ask.all_shares().map(describe).collect();
+    explanation.asks = ask.all_shares().map(Ask::of).collect();
     let asker = Asker { pod: Some(uid), priority: facts.priority, ..Asker::anyone() };
     explanation.nodes = ledger.explain_to(asker, ask, names.iter().copied(), now);
     explanation.nodes.sort_by(|left, right| {
@@ -179,12 +178,13 @@ fn explain(
     explanation
 }
 
-fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
+/// How far a pod that exists has come.
+pub(super) fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
     let claim = ledger.claim(&facts.id.uid);
     if let Some((node, claim)) = claim.filter(|(_, claim)| !claim.is_reserved()) {
         let charged = claim.planned.iter();
         return PodState::Placed {
-            claim: claim_word(claim.state),
+            claim: claim.state.word(),
             node: node.clone(),
             is_unmanaged: claim.is_unmanaged(),
             charged: charged
@@ -203,32 +203,24 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
     }
 }
 
-fn claim_word(state: ClaimState) -> &'static str {
-    match state {
-        ClaimState::Held { .. } => "held",
-        ClaimState::Reserved { .. } => "reserved",
-        ClaimState::Nominated => "nominated",
-        ClaimState::Binding { in_doubt: false } => "binding",
-        ClaimState::Binding { in_doubt: true } => "inDoubt",
-        ClaimState::Bound { .. } => "bound",
-        ClaimState::Leaving { .. } => "leaving",
+impl PodName {
+    pub(super) fn of(pod: &PodRef) -> Self {
+        Self {
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            uid: pod.uid.to_string(),
+        }
     }
 }
 
-fn pod_name(pod: &crate::engine::PodRef) -> PodName {
-    PodName {
-        namespace: pod.namespace.to_string(),
-        name: pod.name.to_string(),
-        uid: pod.uid.to_string(),
-    }
-}
-
-fn describe(share: &Share) -> Ask {
-    Ask {
-        container: share.container.to_string(),
-        resource: share.resource.to_string(),
-        gpus: share.gpus,
-        vram: share.vram,
-        is_steered: share.steered_by.is_some(),
+impl Ask {
+    pub(super) fn of(share: &Share) -> Self {
+        Self {
+            container: share.container.to_string(),
+            resource: share.resource.to_string(),
+            gpus: share.gpus,
+            vram: share.vram,
+            is_steered: share.steered_by.is_some(),
+        }
     }
 }

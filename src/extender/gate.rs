@@ -220,12 +220,17 @@ impl Gate {
         self.changed.notify_one();
     }
 
+    /// The process is about to end: whoever listens should look elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
     /// Whether calls are answered.
     ///
     /// # Errors
     /// Why not.
     pub fn check_answering(&self) -> Result<(), GateError> {
-        if self.is_draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             Err(GateError::Draining)
         } else if !self.is_ready.load(Ordering::Acquire) {
             Err(GateError::NotReady)

@@ -1,22 +1,23 @@
-//! The two routers: the verbs on loopback, and metrics and health for everyone.
+//! The two routers: the verbs and the page on loopback, and metrics and health for everyone.
 //!
 //! kube-scheduler drops the text of any status but 200, so what it should read goes into `Error`.
 //! A body that is no such call is somebody's mistake at a prompt: 400, and what is wrong.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
+use axum::{Router, middleware};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::{Gate, explain};
+use super::Gate;
 
 mod body;
+mod guard;
+mod people;
 mod verbs;
 
 /// Calls worked on at a time. kube-scheduler filters one pod at a time and binds many at once, so
@@ -32,9 +33,10 @@ struct App {
     binds: Arc<Semaphore>,
 }
 
-/// `/filter`, `/prioritize`, `/preempt`, `/bind` and `/explain`. Whoever reaches them can bind pods: they
-/// belong on loopback.
+/// `/filter`, `/prioritize`, `/preempt` and `/bind`, and what people look at: `/explain`, `/fleet`
+/// and `/ui`. Whoever reaches them can bind pods: they belong on loopback.
 pub fn verbs_router(gate: Arc<Gate>) -> Router {
+    let people = people_router(gate.clone());
     let app = App {
         gate,
         pods: Arc::default(),
@@ -46,9 +48,22 @@ pub fn verbs_router(gate: Arc<Gate>) -> Router {
         .route("/prioritize", post(verbs::prioritize))
         .route("/preempt", post(verbs::preempt))
         .route("/bind", post(verbs::bind))
-        .route("/explain", get(explain_pod).post(explain_what_if))
-        .fallback(unknown_path)
+        .layer(middleware::from_fn(guard::no_browser))
         .with_state(app)
+        .merge(people)
+        .fallback(unknown_path)
+}
+
+fn people_router(gate: Arc<Gate>) -> Router {
+    Router::new()
+        .route("/explain", get(people::explain_pod).post(people::explain_what_if))
+        .route("/fleet", get(people::fleet_now))
+        .route("/fleet/stream", get(people::fleet_stream))
+        .route("/ui", get(people::page))
+        .route("/ui/page.css", get(people::page_style))
+        .route("/ui/page.js", get(people::page_script))
+        .layer(middleware::from_fn(guard::own_page))
+        .with_state(people::People::new(gate))
 }
 
 /// `/metrics`, `/healthz` and `/readyz`.
@@ -98,42 +113,5 @@ async fn readyz(State(gate): State<Arc<Gate>>) -> Response {
     match gate.check_ready() {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct WhichPod {
-    pod: String,
-}
-
-async fn explain_pod(
-    State(app): State<App>,
-    query: Result<Query<WhichPod>, axum::extract::rejection::QueryRejection>,
-) -> Response {
-    let Ok(Query(WhichPod { pod })) = query else {
-        return problem(StatusCode::BAD_REQUEST, "write /explain?pod=NAMESPACE/NAME");
-    };
-    let Some((namespace, name)) = pod.split_once('/') else {
-        return problem(StatusCode::BAD_REQUEST, format!("{pod:?} is not NAMESPACE/NAME"));
-    };
-    match explain::existing(&app.gate, namespace, name) {
-        Some(explanation) => json(StatusCode::OK, &explanation),
-        None => problem(
-            StatusCode::NOT_FOUND,
-            format!("filmgate knows no pod {pod} that asks for a GPU"),
-        ),
-    }
-}
-
-async fn explain_what_if(State(app): State<App>, request: Request) -> Response {
-    const DEADLINE: Duration = Duration::from_secs(5);
-    let limit = app.gate.settings().max_body_bytes;
-    let body = match body::read(request, limit, DEADLINE).await {
-        Ok(body) => body,
-        Err(error) => return error.into_response(),
-    };
-    match serde_json::from_slice(&body) {
-        Ok(pod) => json(StatusCode::OK, &explain::what_if(&app.gate, &pod)),
-        Err(error) => problem(StatusCode::BAD_REQUEST, format!("the body is no Pod: {error}")),
     }
 }

@@ -100,8 +100,8 @@ impl Site {
     }
 
     async fn call(router: &Router, method: Method, path: &str, body: Body) -> Reply {
-        let request = Request::builder().method(method).uri(path).body(body).unwrap();
-        let response = router.clone().oneshot(request).await.unwrap();
+        let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
+        let response = router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Reply { status, text: String::from_utf8(body.to_vec()).unwrap() }
@@ -110,6 +110,11 @@ impl Site {
     /// POSTs a body as it is.
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {
         Self::call(&self.verbs, Method::POST, path, body.into()).await
+    }
+
+    /// Sends a request with headers of the test's own; the answer's head and its open body.
+    pub(crate) async fn send(&self, request: Request<Body>) -> axum::http::Response<Body> {
+        self.verbs.clone().oneshot(request).await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
