@@ -19,7 +19,7 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 	target/release/filmgate demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: require-rust require-go cluster node-packages ## every test, on a real control plane, races and kills in short form
+test: require-rust require-go cluster node-packages browser ## every test, on a real control plane, races and kills in short form
 	$(CARGO) test --locked --lib --bins --tests
 
 .PHONY: test-gpu
@@ -62,6 +62,10 @@ cluster: require-go # Kubernetes for the tests, built once into a cache outside 
 .PHONY: node-packages
 node-packages: # containerd and runc for the tests on a real kubelet, which are skipped without
 	@tools/node-packages.sh || [ -z "$${CI:-}" ]
+
+.PHONY: browser
+browser: # Chromium for the tests of the extender's page, which are skipped without
+	@tools/browser.sh || [ -z "$${CI:-}" ]
 
 .PHONY: require-rust
 require-rust:

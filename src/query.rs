@@ -50,7 +50,8 @@ impl Extender {
     /// # Errors
     /// When there is none, or the API server does not let us.
     pub async fn in_cluster(client: &Client, namespace: &str) -> Result<Self, QueryError> {
-        let mut second_best = Err(ForwardError::NoExtender { namespace: namespace.to_owned() }.into());
+        let mut second_best =
+            Err(ForwardError::NoExtender { namespace: namespace.to_owned() }.into());
         for pod in extenders(client, namespace).await? {
             let forward = PortForward::open(client, namespace, &pod).await?;
             let url = forward.url().clone();
@@ -101,7 +102,11 @@ impl Extender {
     ///
     /// # Errors
     /// When nobody answers, or the extender says that it cannot.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, QueryError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, QueryError> {
         self.send(self.http.post(self.url_of(path)).json(body)).await
     }
 

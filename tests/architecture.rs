@@ -26,8 +26,10 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 9] =
-    ["agent", "cli", "cluster", "config", "demo", "extender", "metrics", "readings", "bridge"];
+const OUTER: [&str; 12] = [
+    "agent", "bridge", "cli", "cluster", "config", "demo", "explain", "extender", "metrics",
+    "query", "readings", "top",
+];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -91,7 +91,7 @@ fn people_in_a_pipe_get_lines_a_table_and_a_sentence() {
     let output = demo(&["--pods", "8", "--hours", "2"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && !text.contains('\x1b'), "{text}");
-    for part in ["01:54  ", "over-committed", "filmgate ran all ", "--serve keeps them"] {
+    for part in ["01:54  ", "over-committed", "filmgate ran all ", "/ui\n", "--serve keeps them"] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
@@ -120,11 +120,12 @@ fn served_parts_answer_until_they_are_told_to_end() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut extender = String::new();
+    let (mut page, mut extender) = (String::new(), String::new());
     let mut metrics = String::new();
     for line in lines {
         let mut words = line.split_whitespace();
         match (words.next(), words.next()) {
+            (Some("page"), Some(url)) => page = url.to_owned(),
             (Some("extender"), Some(url)) => extender = url.to_owned(),
             (Some("metrics"), Some(url)) => metrics = url.to_owned(),
             (Some("curl"), _) => break,
@@ -133,7 +134,18 @@ fn served_parts_answer_until_they_are_told_to_end() {
     }
     let ready = get(&metrics.replace("/metrics", "/readyz"));
     let explained = get(&format!("{extender}/explain?pod=demo/diffusion-00"));
+    let page = get(&page);
+    let top = Command::new(env!("CARGO_BIN_EXE_filmgate"))
+        .args(["top", "--once", "--server", &extender])
+        .output()
+        .unwrap();
     end(&mut child);
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<title>filmgate"), "{page}");
+    let top = String::from_utf8(top.stdout).unwrap();
+    assert!(
+        top.starts_with("64 GPUs on 16 nodes: ") && top.contains("demo/diffusion-00 bound"),
+        "{top}"
+    );
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     assert!(explained.starts_with("HTTP/1.1 200") && explained.contains("gpu-00"), "{explained}");
 }

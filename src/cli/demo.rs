@@ -54,7 +54,7 @@ pub struct Args {
     /// What to print in the end
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Keep the extender and the agents running in the end
+    /// Keep the extender, its page and the agents running in the end [default: in a terminal]
     #[arg(long)]
     serve: bool,
 }
@@ -93,18 +93,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let interrupted = shutdown::on_signal()?;
     let stack = Stack::start(&options.fleet).await?;
     let mut progress = args.progress();
+    progress.note(&format!("the page      {}", page(&stack)));
+    progress.note(&format!("its metrics   {}metrics", stack.addresses().metrics));
     let played = interrupted.run_until_cancelled(demo::run(&options, &stack, &mut *progress)).await;
     // Whatever happened, the terminal is given back before anything is printed.
     drop(progress);
     if let Some(report) = played.transpose()? {
         args.print(&report, &stack)?;
-        if args.serve {
+        if args.stays() {
             stack.go_on_in_real_time();
             interrupted.cancelled().await;
         }
     }
     stack.shut_down().await;
-    if interrupted.is_cancelled() && !args.serve {
+    if interrupted.is_cancelled() && !args.stays() {
         anyhow::bail!("interrupted");
     }
     Ok(())
@@ -136,6 +138,11 @@ impl Args {
         Ok(day.shortened(None, ticks))
     }
 
+    /// Whether there is something to look at in the end.
+    fn stays(&self) -> bool {
+        self.serve || self.has_screen()
+    }
+
     fn has_screen(&self) -> bool {
         self.output == Output::Text && std::io::stdout().is_terminal()
     }
@@ -157,7 +164,7 @@ impl Args {
         }
         let places = self.places(stack);
         // Standard output is the report's alone when a program reads it.
-        match (self.output, self.serve) {
+        match (self.output, self.stays()) {
             (Output::Json, false) => {}
             (Output::Json, true) => eprintln!("{places}"),
             (Output::Text, _) => writeln!(out, "{places}")?,
@@ -167,16 +174,26 @@ impl Args {
 
     fn places(&self, stack: &Stack) -> String {
         let addresses = stack.addresses();
-        if !self.serve {
+        if !self.stays() {
             return "Its extender and agents have ended; --serve keeps them running to look at."
                 .to_owned();
         }
         let extender = addresses.extender.as_str().trim_end_matches('/');
         let pod = stack.cluster().a_pod().unwrap_or_default();
         format!(
-            "Running until Ctrl-C:\n  page      {extender}/ui\n  extender  {extender}\n  metrics   {}metrics\n  agents    {}nodes/gpu-00/readings\n\
+            "Running until Ctrl-C:\n  page      {}\n  extender  {extender}\n  metrics   {}metrics\n  agents    {}nodes/gpu-00/readings\n\
              Try:\n  filmgate explain --server {extender} {pod}\n  curl {}metrics",
-            addresses.metrics, addresses.agents, addresses.metrics
+            page(stack),
+            addresses.metrics,
+            addresses.agents,
+            addresses.metrics
         )
     }
+}
+
+/// Where the fleet can be looked at.
+fn page(stack: &Stack) -> String {
+    let mut page = stack.addresses().extender.clone();
+    page.set_path("/ui");
+    page.to_string()
 }

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::explain;
 use super::explain::{Ask, PodName, PodState};
 use super::gate::{Gate, Mode};
-use super::explain;
 use crate::engine::account::NodeAccount;
 use crate::engine::{Bytes, Ledger, NodeName, PodFacts, Time};
 
@@ -130,7 +130,8 @@ fn with_gpus(ledger: &Ledger) -> Vec<NodeName> {
 }
 
 fn matches(node: &NodeAccount, text: &str) -> bool {
-    let in_pods = || node.gpus.iter().flat_map(|gpu| &gpu.tenants).any(|one| one.pod.contains(text));
+    let in_pods =
+        || node.gpus.iter().flat_map(|gpu| &gpu.tenants).any(|one| one.pod.contains(text));
     text.is_empty() || node.node.as_str().contains(text) || in_pods()
 }
 
@@ -153,9 +154,8 @@ fn totals(ledger: &Ledger) -> Totals {
 }
 
 fn without_a_place(ledger: &Ledger) -> impl Iterator<Item = &PodFacts> {
-    let has_place = |pod: &PodFacts| {
-        ledger.claim(&pod.id.uid).is_some_and(|(_, claim)| !claim.is_advice())
-    };
+    let has_place =
+        |pod: &PodFacts| ledger.claim(&pod.id.uid).is_some_and(|(_, claim)| !claim.is_advice());
     ledger.pods().filter(move |pod| pod.node.is_none() && !pod.has_ended && !has_place(pod))
 }
 

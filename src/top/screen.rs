@@ -88,7 +88,8 @@ fn tabs_line(view: &View) -> Line<'static> {
         let style = if view.pane == pane { Modifier::REVERSED } else { Modifier::empty() };
         Span::styled(format!(" {name} "), style)
     };
-    let mut line = vec![tab(Pane::Gpus, "GPUs"), tab(Pane::Pods, "pods"), tab(Pane::Pending, "pending")];
+    let mut line =
+        vec![tab(Pane::Gpus, "GPUs"), tab(Pane::Pods, "pods"), tab(Pane::Pending, "pending")];
     line.push(Span::raw(format!("  by {}", view.order.word())));
     for part in [Part::Used, Part::Charged, Part::Held, Part::Foreign, Part::Margin] {
         line.push(Span::raw("  "));
@@ -121,9 +122,19 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, view: &mut View, fleet: &Fleet) 
     let lines: Vec<Line<'static>> = match view.pane {
         Pane::Gpus => gpu_lines(view, fleet),
         Pane::Pods => view.pods(fleet).iter().map(pod_line).collect(),
-        Pane::Pending => view.pending(fleet).iter().map(|pod| {
-            Line::raw(format!("{:<36} {:<14} {:<28} {}", pod.name(), pod.asks(), pod.state(), pod.why()))
-        }).collect(),
+        Pane::Pending => view
+            .pending(fleet)
+            .iter()
+            .map(|pod| {
+                Line::raw(format!(
+                    "{:<36} {:<14} {:<28} {}",
+                    pod.name(),
+                    pod.asks(),
+                    pod.state(),
+                    pod.why()
+                ))
+            })
+            .collect(),
     };
     (view.rows, view.page) = (lines.len(), usize::from(area.height));
     view.top_row = view.top_row.min(view.rows.saturating_sub(view.page));
@@ -135,7 +146,8 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, view: &mut View, fleet: &Fleet) 
 fn gpu_lines(view: &View, fleet: &Fleet) -> Vec<Line<'static>> {
     let mut last = None;
     let line = |(node, gpu): (&Node, &Gpu)| {
-        let is_again = view.order == Order::Name && last.replace(node.node.clone()) == Some(node.node.clone());
+        let is_again =
+            view.order == Order::Name && last.replace(node.node.clone()) == Some(node.node.clone());
         gpu_line(node, gpu, is_again)
     };
     view.gpus(fleet).into_iter().map(line).collect()
@@ -143,7 +155,8 @@ fn gpu_lines(view: &View, fleet: &Fleet) -> Vec<Line<'static>> {
 
 fn gpu_line(node: &Node, gpu: &Gpu, is_again: bool) -> Line<'static> {
     let name = if is_again { "" } else { &node.node };
-    let mut line = vec![Span::raw(format!("{:<NODE_WIDTH$} {:>2} ", cut(name, NODE_WIDTH), gpu.index))];
+    let mut line =
+        vec![Span::raw(format!("{:<NODE_WIDTH$} {:>2} ", cut(name, NODE_WIDTH), gpu.index))];
     line.extend(bar(gpu));
     let heat = gpu.temperature_celsius.map_or_else(String::new, |heat| format!("{heat:.0} °C"));
     line.push(Span::raw(format!(
@@ -184,10 +197,7 @@ fn cut(text: &str, width: usize) -> String {
 fn bar(gpu: &Gpu) -> Vec<Span<'static>> {
     let parts = cells(gpu, BAR).into_iter();
     let spans = parts.map(|(part, cells)| Span::styled(part.sign().repeat(cells), part.color()));
-    std::iter::once(Span::raw("["))
-        .chain(spans)
-        .chain(std::iter::once(Span::raw("]")))
-        .collect()
+    std::iter::once(Span::raw("[")).chain(spans).chain(std::iter::once(Span::raw("]"))).collect()
 }
 
 /// How many cells of the bar each part has; together all of them.

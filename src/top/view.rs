@@ -159,7 +159,10 @@ impl View {
         let mut shown: Vec<_> = rows.filter(is_shown).collect();
         shown.sort_by(|one, other| match self.order {
             Order::Name => one.words.cmp(&other.words),
-            _ => self.by_bytes((one.charged - one.used, one.used), (other.charged - other.used, other.used)),
+            _ => self.by_bytes(
+                (one.charged - one.used, one.used),
+                (other.charged - other.used, other.used),
+            ),
         });
         shown
     }
@@ -209,7 +212,7 @@ mod tests {
 
     fn type_in(view: &mut View, text: &str) {
         view.press(Key::Char('/'));
-        text.chars().for_each(|letter| drop(view.press(Key::Char(letter))));
+        text.chars().for_each(|letter| assert!(!view.press(Key::Char(letter))));
         view.press(Key::Enter);
     }
 

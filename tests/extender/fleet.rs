@@ -45,8 +45,14 @@ async fn shows_every_gpu_and_who_has_what_of_it_and_who_waits() {
 #[tokio::test]
 async fn sums_are_those_of_the_gpus() {
     let answer = fleet(&site().await, "").await;
-    let gpus = answer["nodes"].as_array().unwrap().iter().flat_map(|node| node["gpus"].as_array().unwrap());
-    for (sum, figure) in [("totalBytes", "totalBytes"), ("freeBytes", "freeBytes"), ("chargedBytes", "chargedBytes")] {
+    let gpus = answer["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|node| node["gpus"].as_array().unwrap());
+    for (sum, figure) in
+        [("totalBytes", "totalBytes"), ("freeBytes", "freeBytes"), ("chargedBytes", "chargedBytes")]
+    {
         let of_gpus: u64 = gpus.clone().map(|gpu| gpu[figure].as_u64().unwrap()).sum();
         assert_eq!(answer["totals"][sum], of_gpus, "{sum}");
     }
@@ -70,7 +76,10 @@ async fn a_part_that_cannot_be_meant_is_said() {
         let reply = site.get(&format!("/fleet{query}")).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{query}");
         assert!(reply.problem().starts_with("write /fleet?match=TEXT&limit=NODES"), "{query}");
-        assert_eq!(site.get(&format!("/fleet/stream{query}")).await.status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            site.get(&format!("/fleet/stream{query}")).await.status,
+            StatusCode::BAD_REQUEST
+        );
     }
 }
 

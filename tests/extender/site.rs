@@ -112,6 +112,15 @@ impl Site {
         Self::call(&self.verbs, Method::POST, path, body.into()).await
     }
 
+    /// Serves the verbs and the page on a port of loopback, as long as the test runs.
+    pub(crate) async fn serve(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.verbs.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
     /// Sends a request with headers of the test's own; the answer's head and its open body.
     pub(crate) async fn send(&self, request: Request<Body>) -> axum::http::Response<Body> {
         self.verbs.clone().oneshot(request).await.unwrap()
