@@ -9,8 +9,8 @@ mod support;
 
 mod bad_input;
 mod bind;
-mod catalogue;
 mod browser;
+mod catalogue;
 mod explain;
 mod filter;
 mod fleet;
