@@ -28,7 +28,7 @@ extern "C" fn nvmlShutdown() -> Code {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: u32) -> Code {
     code(pass("nvmlSystemGetDriverVersion", None).and_then(|()| {
-        let scenario = machine().look();
+        let scenario = machine().seen();
         // SAFETY: NVML's contract with its caller.
         unsafe { put_text(version, length, &scenario.driver) }
     }))

@@ -1,15 +1,11 @@
 //! Event sets.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::layout::{Code, EventData, NONE, TIMEOUT, XID_EVENT};
 use crate::machine::{Place, machine, pass};
 use crate::scenario::Xid;
 use crate::{about, code, put};
-
-/// How soon an event is noticed. There is always somebody who waits, so looking must cost little.
-const POLL: Duration = Duration::from_millis(50);
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlEventSetCreate(set: *mut usize) -> Code {
@@ -42,6 +38,7 @@ unsafe extern "C" fn nvmlEventSetWait_v2(
 
 fn wait(set: usize, milliseconds: u32) -> Result<Xid, Code> {
     let deadline = Instant::now() + Duration::from_millis(milliseconds.into());
+    let news = machine().news(set)?;
     loop {
         if let Some(xid) = machine().next_event(set)? {
             return Ok(xid);
@@ -50,7 +47,7 @@ fn wait(set: usize, milliseconds: u32) -> Result<Xid, Code> {
         if left.is_zero() {
             return Err(TIMEOUT);
         }
-        sleep(left.min(POLL));
+        news.wait(left);
     }
 }
 

@@ -20,4 +20,7 @@ pub static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     library.parent().expect("a library lies in a folder").to_path_buf()
 });
 
+/// What this library pretends.
+pub static SCENARIO: LazyLock<PathBuf> = LazyLock::new(|| FOLDER.join("scenario.json"));
+
 static ANCHOR: u8 = 0;

@@ -12,6 +12,7 @@ mod folder;
 mod layout;
 mod lists;
 mod machine;
+mod news;
 mod scenario;
 
 use std::ffi::c_char;

@@ -8,10 +8,11 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::folder::FOLDER;
+use crate::folder::{FOLDER, SCENARIO};
 use crate::layout::{
     Code, GPU_IS_LOST, INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, UNINITIALIZED, UNKNOWN,
 };
+use crate::news::News;
 use crate::scenario::{Device, Fault, Gpu, Instance, Process, Scenario, Xid};
 
 /// How soon a call that hangs notices that it may go on.
@@ -86,10 +87,10 @@ struct Opened {
 }
 
 /// Who listens for events of which GPUs, and the last one that they know.
-#[derive(Default)]
 struct EventSet {
     gpus: Vec<usize>,
     last: u64,
+    news: Arc<News>,
 }
 
 #[derive(Default)]
@@ -115,17 +116,17 @@ pub fn machine() -> MutexGuard<'static, Machine> {
 }
 
 impl Machine {
-    /// The scenario, read again if its file has changed. One that was removed, with the test that
-    /// it belonged to, stays.
+    /// The scenario as it is now. Calls look once: what they cost is measured as the agent's.
     pub fn look(&mut self) -> Arc<Scenario> {
-        let path = FOLDER.join("scenario.json");
-        let version = fs::metadata(&path).map_or(self.version, |file| {
+        let path = &*SCENARIO;
+        // One that was removed, with the test that it belonged to, stays.
+        let version = fs::metadata(path).map_or(self.version, |file| {
             (file.ino(), file.mtime(), file.mtime_nsec(), file.size())
         });
         if let Some(scenario) = self.scenario.as_ref().filter(|_| version == self.version) {
             return Arc::clone(scenario);
         }
-        let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let scenario = serde_json::from_slice(&text)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         self.version = version;
@@ -134,9 +135,14 @@ impl Machine {
         Arc::clone(self.scenario.insert(Arc::new(scenario)))
     }
 
+    /// The scenario as a call that is under way has found it.
+    pub fn seen(&mut self) -> Arc<Scenario> {
+        self.scenario.clone().unwrap_or_else(|| self.look())
+    }
+
     /// Opens NVML, which looks for GPUs only if nobody has it open.
     pub fn open(&mut self) {
-        let scenario = self.look();
+        let scenario = self.seen();
         self.opens += 1;
         let gpus = || scenario.gpus.iter().map(|gpu| (gpu.device.uuid.clone(), gpu.generation));
         self.opened
@@ -159,13 +165,13 @@ impl Machine {
 
     /// How many GPUs there were when NVML was opened.
     pub fn count(&mut self) -> Result<usize, Code> {
-        let scenario = self.look();
+        let scenario = self.seen();
         Ok(self.opened(&scenario)?.gpus.len())
     }
 
     /// The device, if it is the one that was there when NVML was opened.
     pub fn see(&mut self, place: Place) -> Result<Seen, Code> {
-        let scenario = self.look();
+        let scenario = self.seen();
         let (uuid, generation) =
             self.opened(&scenario)?.gpus.get(place.gpu).ok_or(INVALID_ARGUMENT)?;
         let is_it = |gpu: &Gpu| gpu.device.uuid == *uuid && gpu.generation == *generation;
@@ -186,7 +192,7 @@ impl Machine {
 
     fn faults(&mut self, place: Option<Place>) -> Vec<(String, Fault)> {
         let of_device = place.and_then(|place| self.see(place).ok()).map(|seen| seen.faults());
-        let of_all = self.look().faults.clone().into_iter().map(|fault| ("all".to_owned(), fault));
+        let of_all = self.seen().faults.clone().into_iter().map(|fault| ("all".to_owned(), fault));
         of_device.into_iter().flatten().chain(of_all).collect()
     }
 
@@ -207,7 +213,7 @@ impl Machine {
     }
 
     fn log(&mut self, function: &str, place: Option<Place>) {
-        if self.look().is_logged {
+        if self.seen().is_logged {
             let about = place.map_or(String::new(), |place| format!(" {}", place.gpu));
             let line = format!("{function}{about}\n");
             let file = OpenOptions::new().create(true).append(true).open(FOLDER.join("calls"));
@@ -217,7 +223,8 @@ impl Machine {
 
     pub fn make_set(&mut self) -> usize {
         self.sets_made += 1;
-        self.sets.insert(self.sets_made, EventSet::default());
+        let set = EventSet { gpus: Vec::new(), last: 0, news: Arc::new(News::of(&FOLDER)) };
+        self.sets.insert(self.sets_made, set);
         self.sets_made
     }
 
@@ -226,11 +233,16 @@ impl Machine {
     }
 
     pub fn register(&mut self, gpu: usize, set: usize) -> Result<(), Code> {
-        let last = self.look().xids.iter().map(|xid| xid.sequence).max().unwrap_or_default();
+        let last = self.seen().xids.iter().map(|xid| xid.sequence).max().unwrap_or_default();
         let set = self.sets.get_mut(&set).ok_or(INVALID_ARGUMENT)?;
         set.gpus.push(gpu);
         set.last = last;
         Ok(())
+    }
+
+    /// What tells those who wait on the set that there may be an event.
+    pub fn news(&self, set: usize) -> Result<Arc<News>, Code> {
+        self.sets.get(&set).map(|set| Arc::clone(&set.news)).ok_or(INVALID_ARGUMENT)
     }
 
     /// The next event for those who wait on the set.
@@ -250,6 +262,7 @@ impl Machine {
 pub fn pass(function: &str, place: Option<Place>) -> Result<(), Code> {
     let struck = {
         let mut machine = machine();
+        machine.look();
         machine.log(function, place);
         machine.strike(function, place)
     };
@@ -257,7 +270,12 @@ pub fn pass(function: &str, place: Option<Place>) -> Result<(), Code> {
     if let Some(code) = struck.1.code {
         return Err(code);
     }
-    while machine().faults(place).contains(&struck) {
+    let still_strikes = || {
+        let mut machine = machine();
+        machine.look();
+        machine.faults(place).contains(&struck)
+    };
+    while still_strikes() {
         sleep(STUCK_POLL);
     }
     Ok(())
