@@ -19,7 +19,7 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 	target/release/filmgate demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: require-rust require-go cluster node-packages browser ## every test, on a real control plane, races and kills in short form
+test: require-rust require-go cluster node-packages browser prometheus ## every test, on a real control plane, races and kills in short form
 	$(CARGO) test --locked --lib --bins --tests
 
 .PHONY: test-gpu
@@ -66,6 +66,10 @@ node-packages: # containerd and runc for the tests on a real kubelet, which are 
 .PHONY: browser
 browser: # Chromium for the tests of the extender's page, which are skipped without
 	@tools/browser.sh || [ -z "$${CI:-}" ]
+
+.PHONY: prometheus
+prometheus: # promtool, which checks what is exposed, for tests that are skipped without
+	@tools/prometheus.sh >/dev/null || [ -z "$${CI:-}" ]
 
 .PHONY: require-rust
 require-rust:

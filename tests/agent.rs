@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use filmgate::clock::Clock;
 use filmgate::engine::Bytes;
+use filmgate::metrics::catalogue::CHAPTERS;
 use filmgate::readings::client::{ClientConfig, Event, ReadingsClient};
 use filmgate::readings::discovery::endpoint;
 use support::eventually::eventually;
 use support::metrics::Metrics;
-use support::nvml::{StandIn, gpu, machine, uuid};
+use support::nvml::scenario::{Scenario, Xid};
+use support::nvml::{StandIn, gpu, hangs, machine, uuid};
 use support::port::ReservedPort;
+use support::proc::{self, InPod};
 use support::process::Process;
+use support::prometheus;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -113,6 +117,28 @@ fn shows_this_machine_once_in_a_table_and_for_programs() {
     assert_eq!(json["reading"]["gpus"][0]["used"], 2048_u64 << 20);
 }
 
+/// As one without persistence mode does: its first call takes seconds.
+#[tokio::test]
+async fn a_gpu_that_has_to_wake_up_is_waited_for() {
+    const WAKES_IN: Duration = Duration::from_secs(3);
+    let first_call = "nvmlDeviceGetUUID";
+    let awake = machine([gpu(0).with_process(4242, 2048)]);
+    let mut asleep = machine([awake.gpus[0].clone().with_fault(hangs(first_call))]);
+    asleep.is_logged = true;
+    let library = StandIn::new(&asleep);
+    let folder = tempfile::tempdir().unwrap();
+    let mut once = Process::spawn("once", on_machine(&library, &["--once"]), folder.path());
+    let is_asked = async || (library.count(&format!("{first_call} 0")) > 0).then_some(());
+    eventually(DEADLINE, "the first call", is_asked).await;
+    // Not a wait for something: this is how long the call takes.
+    tokio::time::sleep(WAKES_IN).await;
+    library.set(&awake);
+    let status = once.wait_exit(DEADLINE).await;
+    let table = once.log();
+    assert!(status.success() && table.contains("NVIDIA A10"), "{table}");
+    assert!(!table.contains("cannot be opened"), "{table}");
+}
+
 #[test]
 fn a_machine_without_a_driver_is_told_so() {
     let library = StandIn::absent(&machine([]));
@@ -156,6 +182,42 @@ async fn serves_this_machine_to_readers_and_to_prometheus() {
     process.signal(libc::SIGTERM);
     let status = process.wait_exit(DEADLINE).await;
     assert!(status.success(), "{status}");
+}
+
+/// A GPU that has all figures and so many XID errors, and a process of a pod.
+fn full_of_figures(pid: u32, xids: u64) -> Scenario {
+    let xid = |sequence| Xid { sequence, gpu: 0, xid: 31, instance: None };
+    let gpus = [gpu(0).with_figures().with_process(pid, 2048)];
+    Scenario { xids: (1..=xids).map(xid).collect(), ..machine(gpus) }
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_its_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = std::process::id();
+    let pod = "0f2ab7c9-6f5c-4d11-9d3a-2f7c1e5b8a90".to_owned();
+    let container = "3f".repeat(32);
+    proc::write(&folder.path().join("proc"), &[InPod { pid: own, pod, container }]);
+    let library = StandIn::new(&full_of_figures(own, 0));
+    let ops = ReservedPort::reserve().address().to_string();
+    let mut command = on_machine(&library, &["--listen", "127.0.0.1:0", "--metrics-listen", &ops]);
+    command.arg("--proc").arg(folder.path().join("proc"));
+    let _process = Process::spawn("agent", command, folder.path());
+    let url = format!("http://{ops}/metrics");
+    let mut xids = 0;
+    let [_, _, catalogued] = CHAPTERS;
+    let text = eventually(DEADLINE, "every family of the catalogue", async || {
+        // The agent hears of those that come after it has begun to listen.
+        xids += 1;
+        library.set(&full_of_figures(own, xids));
+        let text = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+        let text = text.text().await.map_err(|error| error.to_string())?;
+        let differences = Metrics::of(text.clone()).differences(&[catalogued]);
+        if differences.is_empty() { Ok(text) } else { Err(format!("{differences:?}")) }
+    });
+    let text = text.await;
+    let Some(complaints) = prometheus::complaints(&text) else { return };
+    assert_eq!(complaints, "");
 }
 
 #[test]

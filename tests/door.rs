@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,14 @@ use tokio_util::sync::CancellationToken;
 use support::agents::{Client, loopback, quick};
 use support::cluster::{Cluster, ClusterOptions};
 use support::eventually::eventually;
+use support::kubeconfig::User;
 use support::manifests::{apply, shipped};
+use support::metrics::Metrics;
+use support::nvml::{StandIn, gpu, machine, uuid};
+use support::objects::{node, pod};
+use support::port::ReservedPort;
+use support::process::Process;
+use support::{prometheus, verbs};
 
 const NAME: &str = "filmgate-agent.filmgate.svc";
 const AUDIENCE: &str = "filmgate-agent";
@@ -94,10 +102,7 @@ impl World {
             key: files.path().join("tls.key"),
         };
         authority.issue(&identity, NAME);
-        let groups = ["system:serviceaccounts", "system:serviceaccounts:filmgate"];
-        let agent = "system:serviceaccount:filmgate:filmgate-agent";
-        let reviews =
-            TokenReviews::new(cluster.client_as(agent, &groups).await, AUDIENCE.to_owned());
+        let reviews = TokenReviews::new(cluster.client(User::Agent).await, AUDIENCE.to_owned());
         let readers = Readers::new(reviews, vec![READER.to_owned()], Clock::monotonic());
 
         let fleet = SimulatedFleet::new(Clock::monotonic());
@@ -174,6 +179,108 @@ async fn only_a_reader_with_its_token_reads_and_only_from_an_agent_with_its_cert
     let missing = world.files.path().join("missing");
     let why = unreachable(world.client(world.authority.roots(), NAME, missing)).await;
     assert!(why.contains("no token to show"), "{why}");
+}
+
+/// The shipped agent of the node `n0`, whose driver is the stand-in.
+fn start_agent(world: &World, library: &StandIn) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+    command.args(["agent", "--node", "n0", "--kubelet", "/nonexistent"]);
+    command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+    command.arg("--tls-certificate").arg(&world.identity.certificate);
+    command.arg("--tls-key").arg(&world.identity.key);
+    command.arg("--kubeconfig").arg(world.cluster.kubeconfig(User::Agent));
+    command.arg("--nvml-library").arg(library.library());
+    Process::spawn("agent", command, world.files.path())
+}
+
+/// The shipped extender, which reads that node's agent under that trust.
+struct Extender {
+    process: Process,
+    verbs: ReservedPort,
+    ops: ReservedPort,
+}
+
+impl Extender {
+    fn start(world: &World, name: &str, agent: &str, roots: &Path, token: &Path) -> Self {
+        let (verbs, ops) = (ReservedPort::reserve(), ReservedPort::reserve());
+        let config = serde_json::json!({
+            "listen": {"verbs": verbs.address(), "metrics": ops.address()},
+            "leaderElection": {"mode": "off"},
+            "agents": {
+                "static": [{"node": "n0", "url": agent}],
+                "tls": {"caFile": roots, "tokenFile": token},
+            },
+        });
+        let path = world.files.path().join(format!("{name}.yaml"));
+        fs::write(&path, config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        command.arg("extender").arg("--config").arg(path);
+        command.arg("--kubeconfig").arg(world.cluster.kubeconfig(User::Filmgate));
+        let process = Process::spawn(name, command, world.files.path());
+        Self { process, verbs, ops }
+    }
+
+    fn metrics(&self) -> String {
+        format!("http://{}/metrics", self.ops.address())
+    }
+
+    /// What it logs of the agent that it cannot read; nothing is read.
+    async fn complaint(&mut self) -> String {
+        let complaint = eventually(DEADLINE, "a complaint", async || {
+            self.process.assert_running();
+            let log = self.process.log();
+            let line = log.lines().find(|line| line.contains("no readings from the node"));
+            line.map(str::to_owned)
+        })
+        .await;
+        let read = Metrics::scrape(&self.metrics()).await;
+        assert_eq!(read.series("filmgate_reading_age_seconds"), [], "{complaint}");
+        complaint
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_extender_reads_the_shipped_agent_or_says_why_it_cannot() {
+    let world = World::start().await;
+    world.cluster.add_nodes([node("n0").gpus(1)]).await;
+    world.cluster.add_pod(pod("waits").gpus(1).vram("8Gi")).await;
+    let library = StandIn::new(&machine([gpu(0).with_process(4242, 2048)]));
+    let mut agent = start_agent(&world, &library);
+    let url = eventually(DEADLINE, "the agent's address", async || {
+        agent.assert_running();
+        let log = agent.log();
+        log.lines().find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
+    })
+    .await;
+    assert!(url.starts_with("https://"), "{url}");
+    let (roots, reader) = (world.authority.roots(), world.reader().await);
+
+    let extender = Extender::start(&world, "extender", &url, &roots, &reader);
+    let read = async || {
+        let ages = Metrics::scrape(&extender.metrics()).await;
+        ages.value("filmgate_reading_age_seconds", &[("node", "n0")])
+    };
+    eventually(DEADLINE, "a reading", read).await;
+    let server = format!("http://{}", extender.verbs.address());
+    let explained = eventually(DEADLINE, "the pod explained", async || {
+        let json = verbs::try_explain(&server, &["default/waits", "-o", "json"])?;
+        serde_json::from_str::<serde_json::Value>(&json).map_err(|error| error.to_string())
+    })
+    .await;
+    let shown = &explained["nodes"][0]["gpus"][0];
+    assert_eq!((&shown["uuid"], &shown["usedBytes"]), (&uuid(0).into(), &(2_u64 << 30).into()));
+    let text = reqwest::get(extender.metrics()).await.unwrap().text().await.unwrap();
+    assert_eq!(prometheus::complaints(&text).unwrap_or_default(), "");
+
+    let strangers = Authority::create(world.files.path(), "strangers").roots();
+    let mut distrusting = Extender::start(&world, "distrusting", &url, &strangers, &reader);
+    let why = distrusting.complaint().await;
+    assert!(why.contains("; agents.tls.caFile has to hold"), "{why}");
+
+    let other = world.token("filmgate-agent", AUDIENCE).await;
+    let mut stranger = Extender::start(&world, "stranger", &url, &roots, &other);
+    let why = stranger.complaint().await;
+    assert!(why.contains("answered 403") && why.contains("agents.tls.tokenFile"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! `make bench`: what a decision, and what waiting costs, side by side with extenders that decide
-//! nothing, and how long a pod waits once there is memory for it.
+//! nothing, how long a pod waits once there is memory for it, and what the agent takes on a node.
 //!
 //! Every figure is a ratio of two measurements of one run, or comes with its machine's load: the
 //! machines are shared. Written to `target/figures/bench.json`.
@@ -9,6 +9,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod agent;
 mod constant;
 mod decisions;
 mod http;
@@ -24,8 +25,10 @@ use support::figures::Figures;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().is_some_and(|first| first == constant::COMMAND) {
-        return constant::serve(arguments);
+    match arguments.next().as_deref() {
+        Some(constant::COMMAND) => return constant::serve(arguments),
+        Some(agent::driver::COMMAND) => return agent::driver::serve(arguments),
+        _ => {}
     }
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("built; `cargo bench` measures");
@@ -46,6 +49,9 @@ fn main() {
     }
     if wants("storm") {
         storm::measure(&mut figures);
+    }
+    if wants("agent") {
+        agent::measure(&mut figures);
     }
     figures.write("bench");
 }

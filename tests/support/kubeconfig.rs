@@ -20,16 +20,19 @@ pub enum User {
     Kubelet,
     /// filmgate's service account: no rights but those that the test grants.
     Filmgate,
+    /// Its agent's, likewise.
+    Agent,
 }
 
 impl User {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Admin,
         Self::Scheduler,
         Self::ControllerManager,
         Self::Kwok,
         Self::Kubelet,
         Self::Filmgate,
+        Self::Agent,
     ];
 
     /// The name that RBAC knows.
@@ -41,6 +44,7 @@ impl User {
             Self::Kwok => "kwok",
             Self::Kubelet => "kubelet",
             Self::Filmgate => "system:serviceaccount:filmgate:filmgate",
+            Self::Agent => "system:serviceaccount:filmgate:filmgate-agent",
         }
     }
 
@@ -48,7 +52,9 @@ impl User {
         match self {
             Self::Admin | Self::Kwok | Self::Kubelet => "system:masters",
             Self::Scheduler | Self::ControllerManager => "",
-            Self::Filmgate => "system:serviceaccounts,system:serviceaccounts:filmgate",
+            Self::Filmgate | Self::Agent => {
+                "system:serviceaccounts,system:serviceaccounts:filmgate"
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod scenario;
 use scenario::{Device, Fault, Gpu, Instance, Memory, Process, Scenario};
 
 const MIB: u64 = 1 << 20;
+/// `nvmlClocksThrottleReasonSwPowerCap`.
+const SW_POWER_CAP: u64 = 4;
 
 /// The library, built once per test run.
 fn built() -> &'static Path {
@@ -22,10 +24,14 @@ fn built() -> &'static Path {
 }
 
 /// Into a folder of its own: the one that the tests were built in may be locked by another cargo.
+/// Where tests are built to be fast, so is the library: its work counts as that of who loads it.
 fn build() -> PathBuf {
+    let (profile, folder_of_profile) =
+        if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nvml-stand-in");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--offline", "--locked", "--package", "nvml-stand-in"])
+        .args(["--profile", profile])
         .arg("--target-dir")
         .arg(&folder)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -33,7 +39,7 @@ fn build() -> PathBuf {
         .status()
         .expect("cargo to build the stand-in");
     assert!(built.success(), "cargo build --package nvml-stand-in: {built}");
-    folder.join("debug/libnvml_stand_in.so")
+    folder.join(folder_of_profile).join("libnvml_stand_in.so")
 }
 
 /// A copy of the library and its scenario.
@@ -166,6 +172,21 @@ impl Gpu {
     pub fn with_fault(mut self, fault: Fault) -> Self {
         self.device.faults.push(fault);
         self
+    }
+
+    /// With every figure that the agent asks for, but for samples of utilisation.
+    #[must_use]
+    pub fn with_figures(self) -> Self {
+        Self {
+            rates: Some((50, 20)),
+            temperature: Some(60),
+            power: Some(200_000),
+            throttle: Some(SW_POWER_CAP),
+            ecc: Some((0, 0)),
+            remapped: Some((0, 0, 0, 0)),
+            retired: Some((0, 0)),
+            ..self
+        }
     }
 }
 

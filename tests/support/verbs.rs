@@ -25,9 +25,14 @@ pub async fn bind(url: &str, cluster: &Cluster, pod: &str, node: &str) -> String
 
 /// What `filmgate explain` prints with these arguments.
 pub fn explain(url: &str, arguments: &[&str]) -> String {
+    try_explain(url, arguments).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same; where it fails, what it says instead.
+pub fn try_explain(url: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
     command.arg("explain").args(["--server", url]).args(arguments);
     let output = command.output().expect("filmgate");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }

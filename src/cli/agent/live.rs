@@ -21,6 +21,10 @@ use crate::readings::tls::Identity;
 /// This machine.
 pub(super) type ThisNode = LiveNode<NvmlSource, Option<Kubelet>, Procfs>;
 
+/// Longest wait of `--once` for a GPU: without persistence mode the driver initialises it at the
+/// first call, which takes seconds. An agent that goes on asking has it in a later sampling.
+const PATIENCE_ONCE: Duration = Duration::from_secs(10);
+
 /// Flags of `--backend nvml`.
 #[derive(Debug, clap::Args)]
 pub(super) struct LiveArgs {
@@ -61,10 +65,14 @@ impl LiveArgs {
     /// Nothing is asked before its first sampling.
     pub(super) fn node(&self, peak_window: Duration) -> ThisNode {
         let name = self.node.clone().unwrap_or_else(host_name);
-        let source =
-            NvmlSource::new(Settings { library: self.nvml_library.clone(), ..Settings::default() });
+        let source = NvmlSource::new(self.settings());
         let parts = (source, kubelet(&self.kubelet), Procfs::new(&self.proc));
         LiveNode::new(NodeName::from(name), Clock::monotonic(), peak_window, parts)
+    }
+
+    fn settings(&self) -> Settings {
+        let usual = Settings { library: self.nvml_library.clone(), ..Settings::default() };
+        if self.once { Settings { deadline: PATIENCE_ONCE, ..usual } } else { usual }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the streams tell, and why they cannot.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +69,7 @@ pub enum LostReason {
         why: String,
     },
     /// The agent says no.
-    #[error("the agent answered {status}: {text}")]
+    #[error("the agent answered {status}: {text}{}", remedy(*.status))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -113,15 +115,41 @@ impl LostReason {
         }
     }
 
-    pub(super) fn unreachable(url: &Url, error: &dyn std::error::Error) -> Self {
+    pub(super) fn unreachable(url: &Url, error: &dyn Error) -> Self {
         let mut why = error.to_string();
         let mut cause = error.source();
+        let mut is_distrusted = false;
         while let Some(deeper) = cause {
             why = format!("{why}: {deeper}");
+            is_distrusted |= is_about_a_certificate(deeper);
             cause = deeper.source();
+        }
+        if is_distrusted {
+            why += "; agents.tls.caFile has to hold the authority that signed the agent's \
+                    certificate, and agents.tls.serverName the name in it";
         }
         Self::Unreachable { url: url.clone(), why }
     }
+}
+
+/// What a reader can do about an answer that turns it away.
+fn remedy(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "; agents.tls.tokenFile has to hold a token of such a reader, made for the agent's \
+             --audience"
+        }
+        _ => "",
+    }
+}
+
+fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
+    }
+    // These do not count what they hold as their cause.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.is_some_and(|held| is_about_a_certificate(held))
 }
 
 /// Why "sample now" has no answer.
