@@ -131,7 +131,7 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
         let devices = join::devices(&hardware, &memory.book, |pid| lookup.owner(pid));
         let now = self.clock.now();
         let truth = Arc::new(Truth {
-            reading: self.reading(&mut memory, &hardware, &devices, now),
+            reading: self.reading(&mut memory, &hardware, &devices, now, no_book.is_some()),
             holders: holders(&mut memory.containers, &hardware, &devices, now, self.peak_window),
             hardware,
             book: memory.book.clone(),
@@ -149,6 +149,7 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
         hardware: &Hardware,
         devices: &[Device],
         now: Time,
+        is_book_old: bool,
     ) -> Reading {
         // A driver that is away has said what it had to say in its last version.
         let driver = memory.driver.as_deref();
@@ -194,6 +195,7 @@ impl<S: Source, B: Bookkeeper, O: Owners> LiveNode<S, B, O> {
             attribution,
             gpus: devices.iter().map(gpu).collect(),
             devices: memory.book.assignments.clone(),
+            is_book_old,
         }
     }
 }

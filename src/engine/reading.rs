@@ -28,6 +28,10 @@ pub struct Reading {
     pub gpus: Vec<GpuReading>,
     /// The kubelet's book (PodResources): one entry per device given to a container.
     pub devices: Vec<DeviceAssignment>,
+    /// The kubelet did not answer at this sampling: its book is what it said at an earlier one, and
+    /// a name in it may mean a pod that is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_book_old: bool,
 }
 
 /// Whether a node's GPU memory can be told apart by pod.

@@ -72,6 +72,9 @@ pub struct Change {
     /// The device book, whole, if it moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<DeviceAssignment>>,
+    /// The kubelet did not answer: the book is of an earlier sampling.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_book_old: bool,
 }
 
 /// A sampling that showed what the line before showed.
@@ -126,7 +129,8 @@ impl Message {
             return Self::full(Arc::clone(reading));
         }
         let change = Change::between(shown, reading);
-        if change.is_empty() && shown.peaks_cover == reading.peaks_cover {
+        let is_as_old = shown.is_book_old == reading.is_book_old;
+        if change.is_empty() && is_as_old && shown.peaks_cover == reading.peaks_cover {
             return Self::heartbeat(reading);
         }
         Self::Change(change)
@@ -180,6 +184,7 @@ impl Change {
                 .then(|| reading.attribution.clone()),
             gpus: moved.map(|(_, after)| after.clone()).collect(),
             devices: (shown.devices != reading.devices).then(|| reading.devices.clone()),
+            is_book_old: reading.is_book_old,
         }
     }
 
@@ -199,6 +204,7 @@ impl Change {
         }
         reading.sampling = self.sampling;
         reading.peaks_cover = self.peaks_cover;
+        reading.is_book_old = self.is_book_old;
         if let Some(attribution) = self.attribution {
             reading.attribution = attribution;
         }

@@ -65,6 +65,18 @@ fn where_the_kubelet_tells_no_uid_its_book_counts_from_the_first_sampling_after_
 }
 
 #[test]
+fn a_book_of_before_the_bind_does_not_count_because_the_kubelet_hangs() {
+    let mut gate = Gate::with(&[n0().foreign(1, 20)]);
+    gate.bind(&pod("p0").vram(12), "n0");
+    gate.pass(1);
+    gate.sample_now(&n0().lists_name("p0", 1).by_an_old_book());
+    assert_eq!(free(&gate), (less(12), less(0)), "it may be an earlier pod's entry");
+    gate.sample_now(&n0().lists_name("p0", 1));
+    gate.sample_now(&n0().lists_name("p0", 1).by_an_old_book());
+    assert_eq!(free(&gate), (less(12), less(12)), "the book was current once");
+}
+
+#[test]
 fn a_namesakes_entry_with_another_uid_is_not_the_pods() {
     let mut gate = sent_to_gpu_0();
     let mut book = n0().lists("p0", 1);

@@ -93,6 +93,7 @@ impl Machine {
                 .iter()
                 .map(|(pod, gpu)| self.entry(&pods[*pod], *gpu, config))
                 .collect(),
+            is_book_old: false,
         }
     }
 

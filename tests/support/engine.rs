@@ -41,6 +41,7 @@ pub(crate) fn node(name: &str) -> Node {
         attribution: Attribution::Full,
         gpus: Vec::new(),
         devices: Vec::new(),
+        is_book_old: false,
     };
     let uid = format!("{name}-uid").into();
     Node { facts: NodeFacts { name: name.into(), uid, is_mps: false }, reading }
@@ -136,6 +137,12 @@ impl Node {
         if let Some(device) = self.reading.devices.last_mut() {
             device.uid = None;
         }
+        self
+    }
+
+    /// The kubelet said so earlier, and does not answer now.
+    pub(crate) fn by_an_old_book(mut self) -> Self {
+        self.reading.is_book_old = true;
         self
     }
 

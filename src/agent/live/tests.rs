@@ -271,11 +271,12 @@ async fn without_a_kubelet_the_last_book_counts_and_that_is_said() {
     let site = Site::with(vec![gpu(0)]);
     let book = Book { assignments: vec![assignment(Some("a"))], ..Book::default() };
     site.find(|found| found.book = Ok(book));
-    site.reading().await;
+    assert!(!site.reading().await.is_book_old);
     let why = NoBook::Unreachable { socket: "/kubelet.sock".into(), why: "gone".into() };
     site.find(|found| found.book = Err(why));
     let truth = site.node.observe().await;
     assert_eq!(truth.reading.devices, [assignment(Some("a"))]);
+    assert!(truth.reading.is_book_old);
     assert!(metrics::render(&truth).contains("filmgate_agent_kubelet_up{node=\"n0\"} 0\n"));
     assert!(table::render(&truth).contains("the kubelet does not answer on /kubelet.sock: gone"));
 }

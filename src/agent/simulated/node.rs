@@ -168,6 +168,7 @@ impl Node {
             attribution: self.attribution.clone(),
             gpus: self.gpus.iter_mut().map(|gpu| gpu.reading(now, window, is_attributed)).collect(),
             devices: self.devices.clone(),
+            is_book_old: false,
         };
         if self.faults.has_impossible_numbers
             && let Some(gpu) = reading.gpus.first_mut()

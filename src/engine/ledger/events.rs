@@ -312,15 +312,16 @@ impl Ledger {
     /// devices bound pods have.
     fn take_evidence(&mut self, index: NodeIndex, began_after: Time) {
         let node = &mut self.nodes[index];
-        let is_full =
-            node.reading.as_ref().is_some_and(|reading| reading.attribution == Attribution::Full);
+        let reading = node.reading.as_ref();
+        let is_full = reading.is_some_and(|reading| reading.attribution == Attribution::Full);
+        let is_book_new = reading.is_some_and(|reading| !reading.is_book_old);
         let released = |claim: &Claim| matches!(claim.state, ClaimState::Leaving { not_before } if is_full && not_before <= began_after);
         for claim in node.claims.extract_if(.., |claim| released(claim)) {
             self.claim_at.remove(&claim.pod.uid);
         }
         for claim in &mut node.claims {
-            claim.is_book_current |=
-                matches!(claim.state, ClaimState::Bound { since } if since <= began_after);
+            claim.is_book_current |= is_book_new
+                && matches!(claim.state, ClaimState::Bound { since } if since <= began_after);
         }
     }
 

@@ -136,8 +136,10 @@ fn only_far_movement_is_worth_a_push() {
 
 fn any_reading() -> impl Strategy<Value = Reading> {
     let gpus = prop::collection::vec((0_u64..3, 0_u64..3, any::<bool>()), 2..4);
-    (gpus, 0_u64..4, any::<bool>(), 0_u64..2).prop_map(|(gpus, sampling, is_degraded, cover)| {
+    let flags = any::<(bool, bool)>();
+    (gpus, 0_u64..4, flags, 0_u64..2).prop_map(|(gpus, sampling, (is_degraded, is_old), cover)| {
         let mut reading = reading(sampling);
+        reading.is_book_old = is_old;
         reading.gpus.truncate(gpus.len());
         for (gpu, (used, pod, is_ill)) in reading.gpus.iter_mut().zip(gpus) {
             gpu.used = Bytes::gib(used);
