@@ -27,6 +27,7 @@ pub mod pod;
 mod start;
 mod wake;
 pub mod watch;
+mod workload;
 pub mod write;
 
 pub use budgets::Budgets;

@@ -150,6 +150,7 @@ impl Config {
             bind_timeout: self.bind_timeout,
             max_body_bytes: self.max_body_bytes,
             standby_is_ready: self.leader_election.mode != ElectionMode::Own,
+            scheduler_name: self.scheduler_name.as_str().into(),
             policy: self.policy.clone(),
         }
     }

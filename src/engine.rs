@@ -17,6 +17,7 @@ pub mod ids;
 pub mod ledger;
 pub mod marks;
 pub mod notice;
+pub mod outlook;
 pub mod placement;
 pub mod pod;
 pub mod reading;
@@ -33,6 +34,7 @@ pub use ledger::{
     Admission, AdmitError, Arrival, Candidate, HoldOutcome, Ledger, NodeFacts, PluginAllocation,
     Policy, Refusals, Spares, StalePolicy, Victim, Wake,
 };
+pub use outlook::Outlook;
 pub use pod::{Decision, PodFacts};
 pub use reading::{Attribution, DeviceAssignment, GpuReading, Health, PodMemory, Reading};
 pub use reason::Reason;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodSt
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::marks;
+use super::workload::workload;
 use crate::engine::bytes::QuantityError;
 use crate::engine::request::{
     self, BadRequest, ContainerFacts, ContainerKind, is_gpu_resource, parse_vram,
@@ -17,6 +18,8 @@ use crate::engine::{Bytes, Decision, GpuAsk, NodeName, PodFacts, PodRef, PodUid,
 pub const DEFAULT_VRAM_ANNOTATION: &str = "filmgate.dev/default-vram";
 /// Where a container says which GPUs it is to see.
 const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
+/// Whose a pod is that names nobody; the API server writes it down.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// More devices than any node has; larger requests are all alike, and their sums must not wrap.
 const MOST_DEVICES: u32 = u16::MAX as u32;
 
@@ -63,6 +66,9 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
     let created = pod.metadata.creation_timestamp.as_ref();
     Some(PodFacts {
         id: id(pod),
+        workload: workload(pod),
+        scheduler: Arc::from(spec.scheduler_name.as_deref().unwrap_or(DEFAULT_SCHEDULER)),
+        is_gated: spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()),
         node: bound_to(spec),
         ask: request::read_ask(&containers(spec), annotations, None).transpose()?,
         decision: Decision::from_annotations(annotations),

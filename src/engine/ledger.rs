@@ -17,6 +17,7 @@ mod starvation;
 mod victims;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ pub struct Ledger {
     /// Where each pod's one claim lies.
     claim_at: HashMap<PodUid, NodeIndex>,
     /// Every pod with a GPU request that exists.
-    pods: HashMap<PodUid, PodFacts>,
+    pods: HashMap<PodUid, Arc<PodFacts>>,
     deleted: Deletions,
     waiting: WaitingLine,
     /// Nodes where a newcomer may find more than before.
@@ -196,11 +197,16 @@ impl Ledger {
     /// What is known of a pod with a GPU request.
     #[must_use]
     pub fn pod(&self, uid: &PodUid) -> Option<&PodFacts> {
-        self.pods.get(uid)
+        self.pods.get(uid).map(|facts| &**facts)
     }
 
     /// Every pod with a GPU request.
     pub fn pods(&self) -> impl Iterator<Item = &PodFacts> {
+        self.pods.values().map(|facts| &**facts)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn shared_pods(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
         self.pods.values()
     }
 

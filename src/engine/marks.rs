@@ -111,6 +111,9 @@ mod tests {
         PodFacts {
             id: PodRef { namespace: "art".into(), name: "p".into(), uid: "u".into() },
             node: node.map(Into::into),
+            workload: "p".into(),
+            scheduler: "filmgate".into(),
+            is_gated: false,
             ask: Ok(GpuAsk::steered(1, Vram::Exclusive)),
             decision: None,
             marks: marks.into_iter().collect(),

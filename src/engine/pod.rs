@@ -17,6 +17,12 @@ pub const FRACTION_ANNOTATION: &str = "filmgate.dev/vram-fraction";
 pub struct PodFacts {
     /// Its names and UID.
     pub id: PodRef,
+    /// What people call the pods of its owner: the Deployment, StatefulSet, Job, …; else its name.
+    pub workload: Arc<str>,
+    /// `spec.schedulerName`.
+    pub scheduler: Arc<str>,
+    /// It has scheduling gates: it is not to run yet.
+    pub is_gated: bool,
     /// The node it is bound to.
     pub node: Option<NodeName>,
     /// What it asks, or what is wrong with its annotations.

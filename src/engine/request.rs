@@ -43,7 +43,7 @@ pub enum ContainerKind {
 }
 
 /// What a pod asks of GPUs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GpuAsk {
     /// Containers that run side by side: their needs add up.
     pub shares: Vec<Share>,
@@ -53,7 +53,7 @@ pub struct GpuAsk {
 }
 
 /// What one container asks of GPUs of one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share {
     /// The container.
     pub container: Arc<str>,
@@ -68,7 +68,7 @@ pub struct Share {
 }
 
 /// What a container needs on each of its GPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "source", content = "bytes")]
 pub enum Vram {
     /// Declared by annotation.

@@ -67,6 +67,8 @@ pub struct GateSettings {
     /// Whether a replica that stands by is ready: beside a kube-scheduler it is, behind a Service
     /// only the leader may be called.
     pub standby_is_ready: bool,
+    /// The scheduler whose pods are ours.
+    pub scheduler_name: Arc<str>,
     /// The ledger's rules.
     pub policy: Policy,
 }
@@ -80,6 +82,7 @@ impl Default for GateSettings {
             bind_timeout: Duration::from_secs(3),
             max_body_bytes: 128 << 20,
             standby_is_ready: true,
+            scheduler_name: Arc::from("filmgate"),
             policy: Policy::default(),
         }
     }

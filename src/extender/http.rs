@@ -106,7 +106,14 @@ async fn unknown_path(request: Request) -> Response {
 
 async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, TEXT)], gate.render_metrics()).into_response()
+    // A large fleet's page takes a while to write, and calls are not to wait for it.
+    match tokio::task::spawn_blocking(move || gate.render_metrics()).await {
+        Ok(page) => ([(header::CONTENT_TYPE, TEXT)], page).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the page of metrics was not written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 async fn readyz(State(gate): State<Arc<Gate>>) -> Response {

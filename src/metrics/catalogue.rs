@@ -91,6 +91,7 @@ pub fn markdown() -> String {
         let _infallible = write!(page, "\n## {title}\n{about}\n\n{COLUMNS}");
         metrics.iter().for_each(|metric| line(&mut page, metric));
     }
+    page.push_str(include_str!("catalogue/notes.md"));
     page
 }
 

@@ -103,6 +103,9 @@ impl Cluster {
         };
         let facts = PodFacts {
             id,
+            workload: name.as_str().into(),
+            scheduler: "filmgate".into(),
+            is_gated: false,
             node: None,
             ask: Ok(ask),
             decision: None,

@@ -1,6 +1,9 @@
 //! Metrics and health.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
+use serde_json::json;
 
 use crate::site::{Site, asking};
 use crate::support::node;
@@ -40,6 +43,41 @@ async fn each_gpu_has_its_bytes_and_none_when_it_is_gone() {
     assert_eq!(site.metric("filmgate_reading_age_seconds{node=\"n0\"}").await, "0.000");
     site.gate.delete_node(&"n0".into());
     assert!(!site.ops("/metrics").await.text.contains("GPU-n0-0"));
+}
+
+#[tokio::test]
+async fn what_the_fleet_lacks_is_told_by_namespace_size_and_workload() {
+    let n0 = node("n0").gpus(1).replicas(4);
+    let site = Site::with(&[n0.clone(), node("n1").gpus(1)]);
+    site.add(&asking("p", "12Gi"));
+    site.bind("p", "n0").await;
+    site.read(&n0.uses("p", 0, 9));
+    let mut theirs = asking("theirs", "12Gi");
+    theirs["spec"]["schedulerName"] = json!("default-scheduler");
+    let mut gated = asking("gated", "12Gi");
+    gated["spec"]["schedulingGates"] = json!([{"name": "quota"}]);
+    for pod in [asking("q", "20Gi"), asking("r", "20Gi"), asking("s", "40Gi"), theirs, gated] {
+        site.add(&pod);
+    }
+    site.clock.advance(Duration::from_secs(5));
+    for (series, value) in [
+        ("filmgate_pending_pods{namespace=\"default\"}", 3),
+        ("filmgate_pending_vram_bytes{namespace=\"default\"}", 80 << 30),
+        ("filmgate_unplaceable_pods{reason=\"not_enough_vram\"}", 1),
+        ("filmgate_gpu_equivalents_needed", 1),
+        ("filmgate_node_equivalents_needed", 1),
+        ("filmgate_slots{size=\"8Gi\"}", 2),
+        ("filmgate_slots{size=\"24Gi\"}", 0),
+        ("filmgate_workload_slots{namespace=\"default\",workload=\"p\"}", 1),
+        (
+            "filmgate_workload_footprint_bytes{namespace=\"default\",workload=\"p\",quantile=\"0.95\"}",
+            9 << 30,
+        ),
+    ] {
+        assert_eq!(site.metric(series).await, u64::to_string(&value), "{series}");
+    }
+    assert_eq!(site.metric("filmgate_node_idle_seconds{node=\"n0\"}").await, "0.000");
+    assert_eq!(site.metric("filmgate_node_idle_seconds{node=\"n1\"}").await, "5.000");
 }
 
 #[tokio::test]

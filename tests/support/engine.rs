@@ -192,6 +192,9 @@ pub(crate) fn pod(name: &str) -> Pod {
     Pod {
         facts: PodFacts {
             id,
+            workload: name.into(),
+            scheduler: "filmgate".into(),
+            is_gated: false,
             node: None,
             ask: Ok(GpuAsk::steered(1, Vram::Exclusive)),
             decision: None,
@@ -269,6 +272,12 @@ impl Pod {
     pub(crate) fn unreadable(mut self) -> Self {
         let error = filmgate::engine::request::parse_vram("filmgate.dev/vram", "12GiB");
         self.facts.ask = Err(error.expect_err("no quantity"));
+        self
+    }
+
+    pub(crate) fn of(mut self, namespace: &str, workload: &str) -> Self {
+        self.facts.id.namespace = namespace.into();
+        self.facts.workload = workload.into();
         self
     }
 

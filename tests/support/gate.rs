@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filmgate::engine::{
-    Admission, AdmitError, Arrival, Decision, Ledger, NodeName, Policy, Reason, Time,
+    Admission, AdmitError, Arrival, Decision, Ledger, NodeName, Outlook, Policy, Reason, Time,
 };
 
 use super::{Node, Pod};
@@ -88,6 +88,10 @@ impl Gate {
     pub(crate) fn refuse(&mut self, pod: &Pod, offered: &[&str]) {
         self.add(pod);
         self.ledger.wait(pod.uid(), pod.ask(), offered.iter().copied(), self.now);
+    }
+
+    pub(crate) fn outlook(&self) -> Outlook {
+        Outlook::of(&self.ledger.survey(&"filmgate".into(), self.now))
     }
 
     /// Names of the pods woken, with the nodes they are woken for.

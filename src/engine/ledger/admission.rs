@@ -1,5 +1,7 @@
 //! The way of a pod through the ledger: judged, held, admitted, bound.
 
+use std::sync::Arc;
+
 use super::{Ledger, NodeIndex};
 use crate::engine::claim::{Claim, ClaimState, Landing};
 use crate::engine::marks::Marks;
@@ -14,7 +16,7 @@ pub struct Admission {
     /// The pod.
     pub pod: PodRef,
     /// Its `metadata.resourceVersion` as the ledger knows it: the Binding's precondition.
-    pub resource_version: std::sync::Arc<str>,
+    pub resource_version: Arc<str>,
     /// What it asked when room was found for it; `None` where nothing was decided about it.
     pub ask: Option<GpuAsk>,
     /// What to write on it in the same write as the Binding.
@@ -138,7 +140,7 @@ impl Ledger {
         }
     }
 
-    fn admissible(&self, pod: &PodUid) -> Result<(PodFacts, GpuAsk), AdmitError> {
+    fn admissible(&self, pod: &PodUid) -> Result<(Arc<PodFacts>, GpuAsk), AdmitError> {
         let facts = self.pods.get(pod).ok_or(AdmitError::UnknownPod)?;
         let ask = facts.ask.clone()?;
         match self.claim(pod) {
@@ -203,7 +205,7 @@ impl Ledger {
             return;
         }
         let may_run = |facts: &PodFacts| facts.node.is_none() && !facts.has_ended;
-        let may_run = self.pods.get(pod).is_some_and(may_run);
+        let may_run = self.pod(pod).is_some_and(may_run);
         match self.claim_mut(pod) {
             Some((index, claim)) if may_run && claim.nomination.is_some() => {
                 claim.state = ClaimState::Nominated;

@@ -88,7 +88,7 @@ impl Ledger {
             None if facts.has_ended => self.drop_advice(&uid, now),
             None => {}
         }
-        self.pods.insert(uid, facts);
+        self.pods.insert(uid, Arc::new(facts));
     }
 
     /// A pod is no longer in the cluster; `last` is its last state where it was seen.

@@ -1,5 +1,7 @@
 //! The ledger's waiting line: who is refused everywhere, and whose turn it is when memory is free.
 
+use std::sync::Arc;
+
 use super::Ledger;
 use crate::engine::request::GpuAsk;
 use crate::engine::waiting::NodeSet;
@@ -38,7 +40,8 @@ impl Ledger {
         self.release_hold(pod, now);
         // For a nominated pod its victims' memory is what it waits for.
         let is_firm = self.claim(pod).is_some_and(|(_, claim)| !claim.is_advice());
-        let may_wait = |facts: &&PodFacts| facts.node.is_none() && !facts.has_ended && !is_firm;
+        let may_wait =
+            |facts: &&Arc<PodFacts>| facts.node.is_none() && !facts.has_ended && !is_firm;
         let Some(facts) = self.pods.get(pod).filter(may_wait) else { return };
         let mut nodes = NodeSet::default();
         let mut lookups = self.directory.lookups();

@@ -10,7 +10,7 @@ use crate::engine::claim::{Claim, ClaimState};
 use crate::engine::placement::{self, Placement, Terrain};
 use crate::engine::reading::ImpossibleReading;
 use crate::engine::request::GpuAsk;
-use crate::engine::{AgentRun, NodeName, NodeUid, Reading, Reason, Time, score};
+use crate::engine::{AgentRun, Bytes, GpuReading, NodeName, NodeUid, Reading, Reason, Time, score};
 
 /// A node.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ pub(in crate::engine) struct Node {
     /// Why the newest reading was not taken.
     pub(in crate::engine) impossible: Option<ImpossibleReading>,
     pub(in crate::engine) claims: Vec<Claim>,
-    pub(in crate::engine) view: NodeView,
+    pub(in crate::engine) view: Arc<NodeView>,
+    /// Since when nobody has, or is promised, anything of its GPUs, as far as they were read.
+    idle_since: Option<Time>,
 }
 
 impl Node {
@@ -52,7 +54,8 @@ impl Node {
             is_disputed: false,
             impossible: None,
             claims: Vec::new(),
-            view: NodeView::default(),
+            view: Arc::default(),
+            idle_since: None,
         }
     }
 
@@ -225,7 +228,8 @@ impl Node {
         self.reading = None;
         self.impossible = None;
         self.needs_proof = true;
-        self.view = NodeView::default();
+        self.view = Arc::default();
+        self.idle_since = None;
     }
 
     /// Time, or a sampling that is asked for, may change something here.
@@ -250,8 +254,25 @@ impl Node {
     pub(super) fn refresh(&mut self, policy: &Policy, now: Time) -> bool {
         let Some(reading) = &self.reading else { return false };
         let view = accounting::view(reading, &self.claims, policy, now, Asker::anyone());
-        let before = std::mem::replace(&mut self.view, view);
+        self.idle_since = self.is_idle(reading, policy).then(|| self.idle_since.unwrap_or(now));
+        let before = std::mem::replace(&mut self.view, Arc::new(view));
         is_roomier(&self.view, &before)
+    }
+
+    /// Nobody has, or is promised, anything of the GPUs. A little may be in use by no pod: what
+    /// `headroom` is for.
+    fn is_idle(&self, reading: &Reading, policy: &Policy) -> bool {
+        let is_unused = |gpu: &GpuReading| {
+            gpu.used <= policy.headroom && gpu.pods.iter().all(|pod| pod.used == Bytes::ZERO)
+        };
+        self.claims.is_empty() && reading.gpus.iter().all(is_unused)
+    }
+
+    /// For how long it has been idle; zero where nobody knows, since it was not read of late.
+    pub(in crate::engine) fn idle_for(&self, policy: &Policy, now: Time) -> Duration {
+        let is_known = self.impossible.is_none() && self.age(now) <= policy.stale_after;
+        let since = self.idle_since.filter(|_| is_known);
+        since.map_or(Duration::ZERO, |since| now.since(since))
     }
 }
 

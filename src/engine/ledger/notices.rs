@@ -81,7 +81,7 @@ impl Ledger {
 
     /// Notes what somebody else wrote on the pod in filmgate's name.
     pub(super) fn note_forged(&mut self, facts: &PodFacts, now: Time) {
-        let before = self.pods.get(&facts.id.uid);
+        let before = self.pod(&facts.id.uid);
         let keys = marks::forged(facts, before, self.is_our_decision(facts));
         if !keys.is_empty() {
             self.notices.push(Notice::Forged { pod: facts.id.clone(), keys }, now);
@@ -110,7 +110,7 @@ impl Ledger {
     /// never below what the pod declares or holds.
     pub(super) fn believed(&self, facts: &PodFacts) -> Vec<(GpuUuid, Bytes)> {
         let Some(decision) = &facts.decision else { return Vec::new() };
-        let before = self.pods.get(&facts.id.uid);
+        let before = self.pod(&facts.id.uid);
         let gpus: std::collections::HashSet<_> =
             decision.charged.iter().map(|(gpu, _)| gpu).collect();
         let wanted = facts.ask.as_ref().map_or(0, |ask| ask.most_gpus() as usize);

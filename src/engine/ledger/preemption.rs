@@ -199,7 +199,9 @@ impl Ledger {
             let known = pods.get(&claim.pod.uid);
             let stands_by = known.and_then(|facts| facts.nominated.as_ref()) == Some(&node.name);
             has_changed |= (stands_by && renew(claim, policy.hold_ttl, now))
-                || run_out(claim, policy.nomination_ttl, now, |uid| pods.get(uid));
+                || run_out(claim, policy.nomination_ttl, now, |uid| {
+                    pods.get(uid).map(|facts| &**facts)
+                });
         }
         has_changed
     }

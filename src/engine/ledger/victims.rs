@@ -68,7 +68,7 @@ impl Ledger {
     fn addable(&self, pod: &PodFacts, candidate: &Candidate, spares: Spares<'_>) -> Vec<&PodFacts> {
         let claims = self.node(candidate.node.as_str()).map_or(&[][..], |node| &node.claims);
         let bound = claims.iter().filter(|claim| matches!(claim.state, ClaimState::Bound { .. }));
-        let known = bound.filter_map(|claim| self.pods.get(&claim.pod.uid));
+        let known = bound.filter_map(|claim| self.pod(&claim.pod.uid));
         let may_go = |other: &&PodFacts| {
             let is_here = other.node.as_ref() == Some(&candidate.node);
             let is_asked = candidate.victims.iter().any(|victim| victim.uid == other.id.uid);

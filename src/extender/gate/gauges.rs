@@ -2,10 +2,13 @@
 //!
 //! What is said of the fleet, only the leader says, so that sums over replicas are true.
 
+use std::sync::Arc;
+
 use super::Gate;
 use crate::engine::accounting::GpuState;
 use crate::engine::ledger::OverCharge;
-use crate::engine::{Bytes, Ledger, NodeName, PodRef, Time};
+use crate::engine::outlook::{Footprint, Survey};
+use crate::engine::{Bytes, Ledger, NodeName, Outlook, PodRef, Time};
 use crate::extender::writer::SideWrites;
 use crate::metrics::catalogue::{Metric, ledger as fleet, replica};
 use crate::metrics::exposition::Exposition;
@@ -20,7 +23,7 @@ struct OwnFigures {
 
 /// What the leader says of the fleet.
 struct FleetFigures {
-    gpus: Vec<GpuFigures>,
+    survey: Survey,
     unmanaged: Vec<(NodeName, usize)>,
     over_charges: Vec<PodFigure>,
     holds: usize,
@@ -30,13 +33,6 @@ struct FleetFigures {
     in_doubt: usize,
 }
 
-/// Figures of one GPU, copied under the lock and written as text after it.
-struct GpuFigures {
-    node: NodeName,
-    gpu: GpuState,
-    overdrawn: Bytes,
-}
-
 impl Gate {
     /// Everything that Prometheus reads.
     #[must_use]
@@ -44,7 +40,8 @@ impl Gate {
         let now = self.clock.now();
         let is_leading = self.is_leading();
         let (own, fleet) = self.with_ledger(|ledger| {
-            let fleet = is_leading.then(|| FleetFigures::of(ledger));
+            let scheduler = &self.settings.scheduler_name;
+            let fleet = is_leading.then(|| FleetFigures::of(ledger, scheduler, now));
             (self.own_figures(ledger, is_leading, now), fleet)
         });
         let mut page = Exposition::after(self.metrics().render());
@@ -53,6 +50,14 @@ impl Gate {
             fleet.write(&mut page);
         }
         page.finish()
+    }
+
+    /// What the fleet could still take, and what it lacks, by this replica's ledger.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        let now = self.clock.now();
+        let survey = self.with_ledger(|ledger| ledger.survey(&self.settings.scheduler_name, now));
+        Outlook::of(&survey)
     }
 
     fn own_figures(&self, ledger: &Ledger, is_leading: bool, now: Time) -> OwnFigures {
@@ -90,16 +95,10 @@ impl OwnFigures {
 }
 
 impl FleetFigures {
-    fn of(ledger: &Ledger) -> Self {
-        let headroom = ledger.policy().headroom;
-        let mut gpus = Vec::new();
-        ledger.for_each_gpu(|node, gpu| {
-            let overdrawn = gpu.overdrawn(headroom);
-            gpus.push(GpuFigures { node: node.clone(), gpu: gpu.clone(), overdrawn });
-        });
+    fn of(ledger: &Ledger, scheduler: &Arc<str>, now: Time) -> Self {
         let unmanaged = ledger.unmanaged_pods();
         Self {
-            gpus,
+            survey: ledger.survey(scheduler, now),
             unmanaged: unmanaged.map(|(node, pods)| (node.clone(), pods)).collect(),
             over_charges: ledger.over_charges().map(PodFigure::of).collect(),
             holds: ledger.claims().filter(|(_, claim)| claim.is_held()).count(),
@@ -113,6 +112,7 @@ impl FleetFigures {
     fn write(&self, page: &mut Exposition) {
         self.write_gpus(page);
         self.write_pods(page);
+        write_outlook(&Outlook::of(&self.survey), page);
         page.single(&fleet::WAITING_PODS, self.waiting);
         page.single(&fleet::HOLDS, self.holds);
         page.single(&fleet::NOMINATED_CLAIMS, self.nominations);
@@ -121,24 +121,27 @@ impl FleetFigures {
     }
 
     fn write_gpus(&self, page: &mut Exposition) {
-        self.write_gpu_gauge(page, &fleet::GPU_CHARGED, |one| one.gpu.charged);
-        self.write_gpu_gauge(page, &fleet::GPU_HELD, |one| one.gpu.held);
-        self.write_gpu_gauge(page, &fleet::GPU_KEPT, |one| one.gpu.kept);
-        self.write_gpu_gauge(page, &fleet::GPU_FREE, |one| one.gpu.open_bytes());
-        self.write_gpu_gauge(page, &fleet::OVERDRAWN, |one| one.overdrawn);
+        let headroom = self.survey.policy.headroom;
+        self.write_gpu_gauge(page, &fleet::GPU_CHARGED, |gpu| gpu.charged);
+        self.write_gpu_gauge(page, &fleet::GPU_HELD, |gpu| gpu.held);
+        self.write_gpu_gauge(page, &fleet::GPU_KEPT, |gpu| gpu.kept);
+        self.write_gpu_gauge(page, &fleet::GPU_FREE, GpuState::open_bytes);
+        self.write_gpu_gauge(page, &fleet::OVERDRAWN, |gpu| gpu.overdrawn(headroom));
     }
 
     fn write_gpu_gauge(
         &self,
         page: &mut Exposition,
         metric: &'static Metric,
-        bytes: impl Fn(&GpuFigures) -> Bytes,
+        bytes: impl Fn(&GpuState) -> Bytes,
     ) {
         let mut family = page.family(metric);
-        for one in &self.gpus {
-            let index = one.gpu.index.to_string();
-            let labels = [one.node.as_str(), &index, one.gpu.uuid.as_str(), &one.gpu.model];
-            family.sample(labels, bytes(one).get());
+        for node in &self.survey.nodes {
+            for gpu in &node.view.gpus {
+                let index = gpu.index.to_string();
+                let labels = [node.name.as_str(), &index, gpu.uuid.as_str(), &gpu.model];
+                family.sample(labels, bytes(gpu).get());
+            }
         }
     }
 
@@ -151,6 +154,49 @@ impl FleetFigures {
         for PodFigure { pod, node, gpu, bytes } in &self.over_charges {
             let labels = [&*pod.namespace, &*pod.name, node.as_str(), &gpu.to_string()];
             over_charges.sample(labels, bytes.get());
+        }
+    }
+}
+
+fn write_outlook(outlook: &Outlook, page: &mut Exposition) {
+    let mut pods = page.family(&fleet::PENDING_PODS);
+    for (namespace, pending) in &outlook.pending {
+        pods.sample([&**namespace], pending.pods);
+    }
+    let mut vram = page.family(&fleet::PENDING_VRAM);
+    for (namespace, pending) in &outlook.pending {
+        vram.sample([&**namespace], pending.vram.get());
+    }
+    let mut unplaceable = page.family(&fleet::UNPLACEABLE_PODS);
+    for (reason, pods) in &outlook.unplaceable {
+        unplaceable.sample([reason.label()], pods);
+    }
+    let mut slots = page.family(&fleet::SLOTS);
+    for (size, pods) in &outlook.slots {
+        slots.sample([&format!("{}Gi", size.get() >> 30)], pods);
+    }
+    let mut ratio = page.family(&fleet::FRAGMENTATION_RATIO);
+    outlook.fragmentation_ratio.into_iter().for_each(|value| ratio.sample([], value));
+    page.single(&fleet::GPUS_NEEDED, outlook.shortage.gpus);
+    page.single(&fleet::NODES_NEEDED, outlook.shortage.nodes);
+    write_workloads(outlook, page);
+    let mut idle = page.family(&fleet::NODE_IDLE);
+    for (node, time) in &outlook.idle {
+        idle.sample([node.as_str()], format_args!("{:.3}", time.as_secs_f64()));
+    }
+}
+
+fn write_workloads(outlook: &Outlook, page: &mut Exposition) {
+    let mut slots = page.family(&fleet::WORKLOAD_SLOTS);
+    for one in &outlook.workloads {
+        let pods = one.slots.into_iter();
+        pods.for_each(|pods| slots.sample([&*one.namespace, &*one.name], pods));
+    }
+    let mut footprints = page.family(&fleet::WORKLOAD_FOOTPRINT);
+    for one in &outlook.workloads {
+        let Some(Footprint { median, p95, most }) = one.footprint else { continue };
+        for (quantile, bytes) in [("0.5", median), ("0.95", p95), ("1", most)] {
+            footprints.sample([&*one.namespace, &*one.name, quantile], bytes.get());
         }
     }
 }

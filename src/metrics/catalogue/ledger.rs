@@ -13,6 +13,16 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         OVERDRAWN,
         POD_OVER_CHARGE,
         UNMANAGED_PODS,
+        PENDING_PODS,
+        PENDING_VRAM,
+        UNPLACEABLE_PODS,
+        GPUS_NEEDED,
+        NODES_NEEDED,
+        SLOTS,
+        WORKLOAD_SLOTS,
+        WORKLOAD_FOOTPRINT,
+        FRAGMENTATION_RATIO,
+        NODE_IDLE,
         WAITING_PODS,
         HOLDS,
         NOMINATED_CLAIMS,
@@ -85,6 +95,103 @@ pub(crate) const UNMANAGED_PODS: Metric = Metric {
     help: "Pods with a GPU that were bound without a decision of filmgate's.",
     purpose: "Where another scheduler places GPU pods.",
     series: "nodes",
+};
+
+pub(crate) const PENDING_PODS: Metric = Metric {
+    name: "filmgate_pending_pods",
+    kind: Kind::Gauge,
+    labels: &["namespace"],
+    help: "Pods of this scheduler that ask for a GPU, may run (no scheduling gate) and are neither \
+           bound nor being bound.",
+    purpose: "Scaling and alerts on pods that wait.",
+    series: "namespaces with GPU pods",
+};
+
+pub(crate) const PENDING_VRAM: Metric = Metric {
+    name: "filmgate_pending_vram_bytes",
+    kind: Kind::Gauge,
+    labels: &["namespace"],
+    help: "What those pods ask over all their GPUs; a pod of unknown need, which takes whole GPUs, \
+           counts as nothing.",
+    purpose: "How much memory is missing.",
+    series: "namespaces with GPU pods",
+};
+
+pub(crate) const UNPLACEABLE_PODS: Metric = Metric {
+    name: "filmgate_unplaceable_pods",
+    kind: Kind::Gauge,
+    labels: &["reason"],
+    help: "Pending pods that would not fit even on an empty node of any kind in this fleet, by the \
+           reason that came nearest.",
+    purpose: "Alert above 0: waiting does not help, nor more nodes of these kinds.",
+    series: "6: bad_request, no_such_gpu, not_enough_gpus, needs_steering, above_mps_share, \
+             not_enough_vram",
+};
+
+pub(crate) const GPUS_NEEDED: Metric = Metric {
+    name: "filmgate_gpu_equivalents_needed",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Whole empty GPUs that, added, would let every pending pod run that is not unplaceable.",
+    purpose: "What a node autoscaler should add: none of them asks an extender.",
+    series: "1",
+};
+
+pub(crate) const NODES_NEEDED: Metric = Metric {
+    name: "filmgate_node_equivalents_needed",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "The same in whole empty nodes.",
+    purpose: "Replicas of a Deployment whose pods take a node each, to make an autoscaler add nodes.",
+    series: "1",
+};
+
+pub(crate) const SLOTS: Metric = Metric {
+    name: "filmgate_slots",
+    kind: Kind::Gauge,
+    labels: &["size"],
+    help: "How many more pods with one GPU and that much VRAM fit now, one after the other, if no \
+           others came; over all GPU resources.",
+    purpose: "Room that is left.",
+    series: "5: 8Gi, 12Gi, 16Gi, 24Gi, 40Gi",
+};
+
+pub(crate) const WORKLOAD_SLOTS: Metric = Metric {
+    name: "filmgate_workload_slots",
+    kind: Kind::Gauge,
+    labels: &["namespace", "workload"],
+    help: "How many more pods like the workload's youngest fit now, if no others came.",
+    purpose: "How far a workload can scale out.",
+    series: "50: the workloads with the most pods",
+};
+
+pub(crate) const WORKLOAD_FOOTPRINT: Metric = Metric {
+    name: "filmgate_workload_footprint_bytes",
+    kind: Kind::Gauge,
+    labels: &["namespace", "workload", "quantile"],
+    help: "The most that the workload's running pods held on one GPU within the agents' peak \
+           window: quantiles 0.5, 0.95 and 1 over its pods.",
+    purpose: "What to declare in filmgate.dev/vram.",
+    series: "150: 3 for each of the 50 workloads with the most pods",
+};
+
+pub(crate) const FRAGMENTATION_RATIO: Metric = Metric {
+    name: "filmgate_fragmentation_ratio",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "The part of the free VRAM, 0 to 1, that a typical pod of this fleet cannot use.",
+    purpose: "Whether free memory is in pieces that nobody wants.",
+    series: "1; none without pods",
+};
+
+pub(crate) const NODE_IDLE: Metric = Metric {
+    name: "filmgate_node_idle_seconds",
+    kind: Kind::Gauge,
+    labels: &["node"],
+    help: "For how long the node has had no pod with a GPU, nobody on the way, and no more than \
+           headroom in use; 0 while it has, or is not read.",
+    purpose: "Which nodes are safe to drain.",
+    series: "nodes with GPUs",
 };
 
 pub(crate) const WAITING_PODS: Metric = Metric {

@@ -1,0 +1,136 @@
+//! Pods that wait to be bound, and what would have to be added for them.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Outlook;
+use super::room::Room;
+use super::survey::Survey;
+use crate::engine::request::GpuAsk;
+use crate::engine::{Bytes, Reason};
+
+/// The pending pods of one namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// How many.
+    pub pods: usize,
+    /// What they ask over all their GPUs, as far as it is known: a pod that declares nothing and
+    /// has no default counts as nothing.
+    pub vram: Bytes,
+}
+
+/// What would have to be added so that all pending pods run which an empty fleet could take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shortage {
+    /// GPUs.
+    pub gpus: u64,
+    /// Nodes: more than the GPUs need where one pod wants several on one node.
+    pub nodes: u64,
+}
+
+/// All that is pending.
+pub(super) struct Demand<'a> {
+    pub(super) pending: BTreeMap<Arc<str>, Pending>,
+    /// How many pods ask the same, and how many of them have no place kept for them.
+    asks: BTreeMap<&'a GpuAsk, (usize, usize)>,
+    bad_requests: usize,
+}
+
+/// Pods that ask the same and have no place yet.
+pub(super) struct Homeless<'a> {
+    ask: &'a GpuAsk,
+    pods: usize,
+    /// The most common kind of node that takes one.
+    kind: &'a Room,
+}
+
+impl<'a> Demand<'a> {
+    pub(super) fn of(survey: &'a Survey) -> Self {
+        let namespaces = survey.living().map(|facts| facts.id.namespace.clone());
+        let pending = namespaces.map(|namespace| (namespace, Pending::default())).collect();
+        let mut demand = Self { pending, asks: BTreeMap::new(), bad_requests: 0 };
+        for facts in survey.pending() {
+            let pending = demand.pending.entry(facts.id.namespace.clone()).or_default();
+            pending.pods += 1;
+            let Ok(ask) = &facts.ask else {
+                demand.bad_requests += 1;
+                continue;
+            };
+            pending.vram += ask.total();
+            let is_homeless = !survey.claimed.contains_key(&facts.id.uid);
+            let (all, homeless) = demand.asks.entry(ask).or_default();
+            *all += 1;
+            *homeless += usize::from(is_homeless);
+        }
+        demand
+    }
+
+    /// Those that some kind of node could take, and the number of the others by reason.
+    pub(super) fn sort_out<'k>(
+        &self,
+        kinds: &'k [Room],
+    ) -> (Vec<Homeless<'k>>, Vec<(Reason, usize)>)
+    where
+        'a: 'k,
+    {
+        let mut unplaceable = Outlook::UNPLACEABLE.map(|reason| (reason, 0));
+        let mut count = |reason, pods| {
+            let entry = unplaceable.iter_mut().find(|(known, _)| *known == reason);
+            entry.into_iter().for_each(|(_, count)| *count += pods);
+        };
+        count(Reason::BadRequest, self.bad_requests);
+        let mut homeless = Vec::new();
+        for (ask, (all, pods)) in &self.asks {
+            match kinds.iter().find(|kind| (*kind).clone().take(ask)) {
+                Some(kind) => homeless.push(Homeless { ask, pods: *pods, kind }),
+                None => count(nearest(kinds, ask), *all),
+            }
+        }
+        (homeless, unplaceable.into())
+    }
+}
+
+/// Of the kinds' refusals the one that came nearest to fitting.
+fn nearest(kinds: &[Room], ask: &GpuAsk) -> Reason {
+    let rank = |reason: &Reason| Outlook::UNPLACEABLE.iter().position(|one| one == reason);
+    let refusals = kinds.iter().map(|kind| kind.refusal(ask));
+    refusals.max_by_key(rank).unwrap_or(Reason::NoSuchGpu)
+}
+
+impl Shortage {
+    /// First fit, the largest first: into what is free now, then into new nodes, each of the most
+    /// common kind that takes the pod.
+    pub(super) fn of(mut homeless: Vec<Homeless<'_>>, mut rooms: Vec<Room>) -> Self {
+        homeless.sort_by_key(|one| Reverse((size(one.ask), one.ask.most_gpus())));
+        let present = rooms.len();
+        for Homeless { ask, pods, kind } in homeless {
+            let mut left = pods;
+            // Pods that ask the same: what refused one refuses the next.
+            for room in &mut rooms {
+                while left > 0 && room.take(ask) {
+                    left -= 1;
+                }
+            }
+            while left > 0 {
+                let mut room = kind.clone().capped_by_replicas();
+                let before = left;
+                while left > 0 && room.take(ask) {
+                    left -= 1;
+                }
+                rooms.push(room);
+                if left == before {
+                    break;
+                }
+            }
+        }
+        let added = &rooms[present..];
+        let gpus = added.iter().flat_map(Room::slots).filter(|slot| !slot.is_empty).count();
+        Self { gpus: gpus as u64, nodes: added.len() as u64 }
+    }
+}
+
+/// What the pod asks over all its GPUs; of whole GPUs more than of anything.
+fn size(ask: &GpuAsk) -> Bytes {
+    if ask.most_per_gpu().is_none() { Bytes::new(u64::MAX) } else { ask.total() }
+}
