@@ -1,6 +1,8 @@
 //! The command line: what each subcommand takes. No logic lives here.
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::LogFormat;
 
@@ -8,6 +10,8 @@ pub mod agent;
 pub mod demo;
 pub mod explain;
 pub mod extender;
+#[allow(unsafe_code, reason = "a setting of the C library's")]
+mod heap;
 pub mod logging;
 pub mod reach;
 pub mod shutdown;
@@ -38,6 +42,24 @@ pub enum Command {
     Ui(ui::Args),
     /// Play a day of a diffusion service on simulated GPUs, and compare.
     Demo(demo::Args),
+}
+
+/// What the command runs on. To be made before there is any other thread.
+///
+/// An agent of one machine has one thread beside those that are in the driver, and one heap: it is
+/// on every node, and does little.
+///
+/// # Errors
+/// When the system has no threads to give.
+pub fn runtime(cli: &Cli) -> anyhow::Result<Runtime> {
+    let is_small = matches!(&cli.command, Command::Agent(args) if args.is_of_one_machine());
+    let mut builder = if is_small {
+        heap::share_one();
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    builder.enable_all().build().context("cannot start threads")
 }
 
 /// Does what the command line says.

@@ -54,7 +54,7 @@ impl Kubelet {
     /// The kubelet that has its folder there: `/var/lib/kubelet`, unless it was told otherwise.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
-        let socket = |name: &str| Socket(folder.join(name).to_string_lossy().into());
+        let socket = |name: &str| Socket::at(&folder.join(name));
         Self {
             pod_resources: socket("pod-resources/kubelet.sock"),
             pods_api: socket("pods-api/pods-api.sock"),
@@ -114,7 +114,11 @@ impl Kubelet {
             let mut kubelet = PodsClient::new(channel).max_decoding_message_size(LONGEST_ANSWER);
             pods::known(kubelet.list_pods(ListPodsRequest {}).await.ok()?.get_ref()).ok()
         };
-        timeout(PODS_DEADLINE, ask).await.ok()?
+        let pods = timeout(PODS_DEADLINE, ask).await.ok().flatten();
+        if pods.is_none() {
+            self.pods_api.hang_up();
+        }
+        pods
     }
 }
 
@@ -124,6 +128,7 @@ impl Bookkeeper for Kubelet {
         let hangs = self.hung_at.lock().is_some_and(|at| now.duration_since(at) < IMPATIENCE);
         let deadline = if hangs { DEADLINE_OF_HUNG } else { DEADLINE };
         let Ok(book) = timeout(deadline, self.read()).await else {
+            self.pod_resources.hang_up();
             if !hangs {
                 *self.hung_at.lock() = Some(now);
             }
@@ -131,6 +136,9 @@ impl Bookkeeper for Kubelet {
             return Err(self.pod_resources.unreachable(why));
         };
         *self.hung_at.lock() = None;
+        if book.is_err() {
+            self.pod_resources.hang_up();
+        }
         book
     }
 }

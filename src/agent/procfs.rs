@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ mod ticks;
 
 /// More than any file that is read here: a line per hierarchy, each with a path of 4 KiB at most.
 const LONGEST_FILE: u64 = 64 << 10;
+/// Processes that are watched by a file that stays open: half of what a process may have open where
+/// nobody has given it more.
+const MOST_WATCHED: usize = 512;
 
 /// Processes as `/proc` shows them.
 ///
@@ -36,6 +40,23 @@ pub struct Procfs {
 struct Known {
     started: Ticks,
     owner: Owner,
+    life: Option<Life>,
+}
+
+/// An open file of a process' folder. It can be read while the process is there and fails from then
+/// on, whoever has its number: one call tells that it is the same process still.
+#[derive(Debug)]
+struct Life(File);
+
+impl Life {
+    fn of(folder: &Path) -> Option<Self> {
+        // The kernel makes no text as short for as little work.
+        File::open(folder.join("oom_score_adj")).ok().map(Self)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.0.read_at(&mut [0; 8], 0).is_ok()
+    }
 }
 
 impl Procfs {
@@ -89,20 +110,26 @@ impl OwnerLookup for Lookup<'_> {
 
 impl Lookup<'_> {
     fn look_up(&self, pid: u32) -> Option<Known> {
+        let began = self.began?;
+        let remembered = self.procfs.in_pods.lock().remove(&pid);
+        let lives = |known: &Known| known.life.as_ref().is_some_and(Life::goes_on);
+        if remembered.as_ref().is_some_and(lives) {
+            return remembered;
+        }
         let folder = self.procfs.root.join(pid.to_string());
+        let life = if self.seen.len() < MOST_WATCHED { Life::of(&folder) } else { None };
         let start = started(&folder)?;
         // In the same tick, it may have been before or after: its memory is foreign for once.
-        if start >= self.began? {
+        if start >= began {
             return None;
         }
-        let remembered = self.procfs.in_pods.lock().remove(&pid);
         if let Some(known) = remembered.filter(|known| known.started == start) {
-            return Some(known);
+            return Some(Known { life, ..known });
         }
         let cgroup = read(&folder.join("cgroup"))?;
         let owner = cgroup::owner(&String::from_utf8_lossy(&cgroup));
         // The same process still, so that the two files are about one.
-        (started(&folder)? == start).then_some(Known { started: start, owner })
+        (started(&folder)? == start).then_some(Known { started: start, owner, life })
     }
 }
 

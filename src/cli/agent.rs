@@ -72,6 +72,13 @@ pub struct Args {
     peak_window: Duration,
 }
 
+impl Args {
+    /// Whether it samples this machine, and no simulated fleet.
+    pub(super) fn is_of_one_machine(&self) -> bool {
+        self.backend == Backend::Nvml
+    }
+}
+
 /// Least time between samplings: NVML needs a millisecond or two per GPU.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 

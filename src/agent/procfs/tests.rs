@@ -108,6 +108,27 @@ fn a_process_of_the_very_tick_in_which_the_sampling_began_is_in_doubt() {
 }
 
 #[test]
+fn a_process_that_is_watched_is_not_looked_up_again_until_it_ends() {
+    let tree = Tree::at(1000);
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = child.id();
+    tree.process(pid, 900, &in_pod(UID));
+    let life = format!("{pid}/oom_score_adj");
+    symlink(Path::new("/proc").join(&life), tree.0.path().join(&life)).unwrap();
+    let procfs = tree.procfs();
+    assert_eq!(procfs.begin().owner(pid), pod(UID));
+    tree.write(&format!("{pid}/stat"), b"no longer read");
+    assert_eq!(procfs.begin().owner(pid), pod(UID));
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(procfs.begin().owner(pid), Owner::Gone);
+    // Whoever has its number now is somebody else.
+    tree.process(pid, 950, &in_pod(OTHER_UID));
+    assert_eq!(procfs.begin().owner(pid), pod(OTHER_UID));
+}
+
+#[test]
 fn the_cgroup_of_a_pods_process_is_read_once() {
     let tree = Tree::at(1000);
     tree.process(40, 900, &in_pod(UID));
