@@ -69,3 +69,18 @@ fn the_engine_knows_no_io_no_clock_and_no_kubernetes() {
         }
     }
 }
+
+/// The wall clock may jump, both ways. It tells people when a sampling began, and decides nothing.
+#[test]
+fn what_the_agent_finds_hangs_on_no_clock_that_can_be_set() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_test = |file: &PathBuf| file.ends_with("tests.rs");
+    let mut files = rust_files(&source.join("agent"));
+    files.extend(rust_files(&source.join("readings")));
+    let reads = |code: &str| mentions(code, "SystemTime") || code.contains("Timestamp::now");
+    let readers = files.iter().filter(|file| !is_test(file) && reads(&code(file)));
+    assert_eq!(Vec::from_iter(readers), [&source.join("agent/live.rs")]);
+    let live = code(&source.join("agent/live.rs"));
+    assert_eq!(live.matches("Timestamp::now").count(), 1);
+    assert_eq!(live.matches("began_at").count(), 3, "declared, read from the clock, shown");
+}
