@@ -161,7 +161,7 @@ pub struct Process {
 }
 
 /// ECC errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct EccErrors {
     /// Corrected.
     pub corrected: u64,
@@ -170,7 +170,8 @@ pub struct EccErrors {
 }
 
 /// Rows that were remapped because of errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RemappedRows {
     /// For errors that were corrected.
     pub corrected: u32,

@@ -110,8 +110,12 @@ impl Page<'_> {
         self.per_gpu(&agent::HEALTHY, |gpu| Some(flag(gpu.state == GpuState::Ready)));
         self.per_gpu(&agent::RETIRED_PAGES, |gpu| gpu.retired_pages.map(f64::from));
         let rows = |gpu: &Gpu| gpu.remapped_rows;
-        let all = |gpu: &Gpu| rows(gpu).map(|rows| f64::from(rows.corrected + rows.uncorrected));
+        let all = |gpu: &Gpu| {
+            rows(gpu).map(|rows| f64::from(rows.corrected) + f64::from(rows.uncorrected))
+        };
         self.per_gpu(&agent::REMAPPED_ROWS, all);
+        let pending = |gpu: &Gpu| rows(gpu).map(|rows| flag(rows.is_pending));
+        self.per_gpu(&agent::ROW_REMAP_PENDING, pending);
         let failed = |gpu: &Gpu| rows(gpu).map(|rows| flag(rows.has_failed));
         self.per_gpu(&agent::ROW_REMAP_FAILED, failed);
         self.throttling();

@@ -10,6 +10,8 @@ use crate::agent::hardware::Driver;
 use crate::columns::columns;
 use crate::engine::{Attribution, Bytes, GpuReading, Health};
 
+mod condition;
+
 const HEAD: [&str; 9] =
     ["GPU", "MODEL", "TOTAL", "USED", "RESERVED", "FOREIGN", "BUSY", "°C", "WHO"];
 
@@ -25,6 +27,11 @@ pub fn render(truth: &Truth) -> String {
     if !truth.reading.gpus.is_empty() {
         text += "\nGiB; BUSY in percent\n";
         text += &columns(&rows(truth), &WORDS);
+    }
+    let condition = condition::render(&truth.hardware.gpus);
+    if !condition.is_empty() {
+        text.push('\n');
+        text += &condition;
     }
     text
 }
@@ -91,8 +98,8 @@ fn gib(bytes: Bytes) -> String {
     format!("{:.1}", bytes.as_gib())
 }
 
-/// The same for programs: the reading as streams have it, the driver's state, and what each
-/// container holds.
+/// The same for programs: the reading as streams have it, the driver's state, how each GPU is doing,
+/// and what each container holds.
 #[must_use]
 pub fn json(truth: &Truth) -> Value {
     let holders = truth.holders.iter().map(|holder| {
@@ -108,6 +115,7 @@ pub fn json(truth: &Truth) -> Value {
         "sampledAt": truth.began_at.to_string(),
         "samplingSeconds": truth.took.as_secs_f64(),
         "reading": truth.reading,
+        "gpus": condition::json(&truth.hardware.gpus),
         "containers": holders.collect::<Vec<_>>(),
     })
 }

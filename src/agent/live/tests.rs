@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde_json::json;
 
 use super::*;
 use crate::agent::book::{KnownPod, Offer};
-use crate::agent::hardware::{Driver, Gpu, GpuState, Memory, Mig, Process, Processes};
+use crate::agent::hardware::{
+    Driver, EccErrors, Gpu, GpuState, Memory, Mig, Process, Processes, RemappedRows,
+};
 use crate::agent::owner::Owner;
 use crate::clock::ManualClock;
 use crate::engine::{DeviceAssignment, Health};
@@ -317,6 +320,48 @@ async fn series_and_tables_name_pods_and_containers_as_far_as_the_kubelet_does()
         assert!(table.contains(expected), "{table}");
     }
     assert_eq!(table::json(&truth)["containers"].as_array().map(Vec::len), Some(4));
+}
+
+#[tokio::test]
+async fn tables_show_how_each_gpu_is_doing_as_far_as_it_tells() {
+    let worn = Gpu {
+        power_watts: Some(212.4),
+        throttle_reasons: Some(vec!["sw_power_cap", "hw_slowdown"]),
+        ecc_errors: Some(EccErrors { corrected: 7, uncorrected: 1 }),
+        remapped_rows: Some(RemappedRows { corrected: 2, is_pending: true, ..Default::default() }),
+        retired_pages: Some(3),
+        xids: vec![(13, 2), (79, 1)],
+        ..gpu(0)
+    };
+    let silent = Gpu { xids: Vec::new(), ..gpu(1) };
+    let truth = Site::with(vec![worn, silent]).node.observe().await;
+    let table = table::render(&truth);
+    let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, condition) = table.rsplit_once("\n\n").unwrap();
+    assert_eq!(
+        condition.lines().map(cells).collect::<Vec<_>>(),
+        [
+            "GPU WATT ECC UNCORRECTED RETIRED REMAPPED XID HELD BACK BY",
+            "0 212 7 1 3 2, reset it 13 × 2, 79 sw_power_cap, hw_slowdown",
+        ]
+    );
+    assert_eq!(
+        table::json(&truth)["gpus"],
+        json!([
+            {
+                "index": 0, "uuid": "GPU-0", "pciBusId": "00000000:3B:00.0", "powerWatts": 212.4,
+                "throttleReasons": ["sw_power_cap", "hw_slowdown"],
+                "eccErrors": {"corrected": 7, "uncorrected": 1},
+                "remappedRows":
+                    {"corrected": 2, "uncorrected": 0, "isPending": true, "hasFailed": false},
+                "retiredPages": 3, "xids": {"13": 2, "79": 1},
+            },
+            {"index": 1, "uuid": "GPU-1", "pciBusId": "00000000:3B:00.0", "xids": {}},
+        ])
+    );
+    let text = metrics::render(&truth);
+    let pending = text.lines().find(|line| line.starts_with("filmgate_gpu_row_remap_pending{"));
+    assert!(pending.is_some_and(|line| line.ends_with(" 1")), "{text}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         HEALTHY,
         RETIRED_PAGES,
         REMAPPED_ROWS,
+        ROW_REMAP_PENDING,
         ROW_REMAP_FAILED,
         THROTTLED,
         ECC_ERRORS,
@@ -140,6 +141,15 @@ pub(crate) const REMAPPED_ROWS: Metric = Metric {
     labels: GPU_LABELS,
     help: "Rows remapped because of memory errors.",
     purpose: "Wear of the memory.",
+    series: "GPUs that tell it",
+};
+
+pub(crate) const ROW_REMAP_PENDING: Metric = Metric {
+    name: "filmgate_gpu_row_remap_pending",
+    kind: Kind::Gauge,
+    labels: GPU_LABELS,
+    help: "Whether rows wait to be remapped by a reset of the GPU.",
+    purpose: "Reset it when it is idle.",
     series: "GPUs that tell it",
 };
 
