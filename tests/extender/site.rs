@@ -1,5 +1,6 @@
 //! A gate with its routes, a clock that the test turns, and calls in kube-scheduler's words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use filmgate::engine::{Bytes, Policy, Time};
 use filmgate::extender::{Gate, GateSettings, Mode, http};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use crate::script::Script;
@@ -113,12 +115,13 @@ impl Site {
     }
 
     /// Serves the verbs and the page on a port of loopback, as long as the test runs.
-    pub(crate) async fn serve(&self) -> std::net::SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = self.verbs.clone();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+    pub(crate) async fn serve(&self) -> SocketAddr {
+        serve(self.verbs.clone()).await
+    }
+
+    /// The same for metrics and health.
+    pub(crate) async fn serve_ops(&self) -> SocketAddr {
+        serve(self.ops.clone()).await
     }
 
     /// Sends a request with headers of the test's own; the answer's head and its open body.
@@ -209,6 +212,13 @@ impl Site {
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(is_value));
         line.unwrap_or_else(|| panic!("no {series} in\n{text}"))[series.len() + 1..].to_owned()
     }
+}
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 fn is_value(rest: &str) -> bool {
