@@ -57,9 +57,9 @@ pub(crate) fn lists(name: &str) -> Vec<(String, String)> {
         let query = variable["definition"].as_str().unwrap();
         let inner = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
         let (series, label) = inner.rsplit_once(", ").unwrap();
-        let series = ["$node", "$namespace"].iter().fold(series.to_owned(), |series, variable| {
-            series.replace(variable, ".*")
-        });
+        let series = ["$node", "$namespace"]
+            .iter()
+            .fold(series.to_owned(), |series, variable| series.replace(variable, ".*"));
         (series, label.to_owned())
     };
     queries.map(list).collect()
@@ -72,7 +72,10 @@ fn a_dashboard_can_be_imported_anywhere() {
         let dashboard = dashboard(name);
         assert!(uids.insert(dashboard["uid"].as_str().unwrap().to_owned()), "{name}: its uid");
         let source = &variables(&dashboard)[0];
-        assert_eq!((&source["name"], &source["type"]), (&"datasource".into(), &"datasource".into()));
+        assert_eq!(
+            (&source["name"], &source["type"]),
+            (&"datasource".into(), &"datasource".into())
+        );
         let mut ids = BTreeSet::new();
         for panel in dashboard["panels"].as_array().unwrap() {
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: panel ids");
@@ -81,7 +84,8 @@ fn a_dashboard_can_be_imported_anywhere() {
             let title = &panel["title"];
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
             assert!(!panel["targets"].as_array().unwrap().is_empty(), "{name}: {title}");
-            let right = panel["gridPos"]["x"].as_u64().unwrap() + panel["gridPos"]["w"].as_u64().unwrap();
+            let right =
+                panel["gridPos"]["x"].as_u64().unwrap() + panel["gridPos"]["w"].as_u64().unwrap();
             assert!(right <= 24, "{name}: {title} is off the grid");
         }
     }

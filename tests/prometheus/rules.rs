@@ -10,7 +10,8 @@ use crate::{file, text, yaml};
 
 /// Runs promtool; `None`, and a line about it, where there is none.
 fn promtool(arguments: &[&str], path: &str) -> Option<()> {
-    let output = Command::new(program("promtool")?).args(arguments).arg(file(path)).output().unwrap();
+    let output =
+        Command::new(program("promtool")?).args(arguments).arg(file(path)).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     Some(())
@@ -48,7 +49,8 @@ fn each_alert_is_seen_to_fire() {
 
 #[test]
 fn each_alert_says_what_it_is_and_has_a_page_and_a_line() {
-    let pages: BTreeSet<_> = std::fs::read_dir(file("docs/runbooks")).unwrap()
+    let pages: BTreeSet<_> = std::fs::read_dir(file("docs/runbooks"))
+        .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let overview = text("docs/monitoring.md");
@@ -63,7 +65,10 @@ fn each_alert_says_what_it_is_and_has_a_page_and_a_line() {
         let severity = alert["labels"]["severity"].as_str();
         assert!(matches!(severity, Some("critical" | "warning")), "{name}: {severity:?}");
         let page = format!("{name}.md");
-        assert!(overview.contains(&format!("[{name}](runbooks/{page})")), "{name} in monitoring.md");
+        assert!(
+            overview.contains(&format!("[{name}](runbooks/{page})")),
+            "{name} in monitoring.md"
+        );
         expected.insert(page);
     }
     assert_eq!(pages, expected, "docs/runbooks has a page for each alert and no other");

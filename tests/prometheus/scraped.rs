@@ -26,11 +26,14 @@ const POD: &str = "0f2ab7c9-6f5c-4d11-9d3a-2f7c1e5b8a90";
 
 /// Everything in it ends with the value.
 struct World {
+    site: Site,
+    /// Pods that were bound so far.
+    bound: usize,
     library: StandIn,
     _agent: Process,
     prometheus: Process,
     port: ReservedPort,
-    _ports: [ReservedPort; 1],
+    _agent_port: ReservedPort,
     _folder: TempDir,
 }
 
@@ -42,7 +45,8 @@ impl World {
         let library = StandIn::new(&full_of_figures(0));
         let (agent_port, port) = (ReservedPort::reserve(), ReservedPort::reserve());
         let agent = start_agent(&library, &agent_port, &folder);
-        let extender = eventful().await.serve_ops().await;
+        let site = eventful().await;
+        let extender = site.serve_ops().await;
         let config = folder.path().join("prometheus.yaml");
         std::fs::write(&config, configuration(&extender.to_string(), &agent_port)).unwrap();
         let mut command = Command::new(prometheus);
@@ -50,7 +54,27 @@ impl World {
         command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
         command.arg(format!("--web.listen-address={}", port.address()));
         let prometheus = Process::spawn("prometheus", command, folder.path());
-        Some(Self { library, _agent: agent, prometheus, port, _ports: [agent_port], _folder: folder })
+        Some(Self {
+            site,
+            bound: 0,
+            library,
+            _agent: agent,
+            prometheus,
+            port,
+            _agent_port: agent_port,
+            _folder: folder,
+        })
+    }
+
+    /// Something happens between two scrapes: a pod is bound, a GPU has one more error.
+    async fn go_on(&mut self) {
+        self.prometheus.assert_running();
+        let name = format!("small-{}", self.bound);
+        self.bound += 1;
+        self.site.add(&asking(&name, "64Mi"));
+        self.site.bind(&name, "n2").await;
+        // The agent hears of those that come after it has begun to listen.
+        self.library.set(&full_of_figures(self.bound as u64));
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
@@ -58,7 +82,11 @@ impl World {
         let url = reqwest::Url::parse_with_params(&url, query).unwrap();
         let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
         let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
-        if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(answer.to_string()) }
+        if answer["status"] == "success" {
+            Ok(answer["data"].clone())
+        } else {
+            Err(answer.to_string())
+        }
     }
 
     /// Whether the query has data.
@@ -87,7 +115,7 @@ fn start_agent(library: &StandIn, port: &ReservedPort, folder: &TempDir) -> Proc
 fn full_of_figures(xids: u64) -> Scenario {
     let xid = |sequence| Xid { sequence, gpu: 0, xid: 31, instance: None };
     let mut gpu = nvml::gpu(0).with_figures().with_process(std::process::id(), 2048);
-    gpu.uuid = "GPU-n0-0".into();
+    gpu.device.uuid = "GPU-n0-0".into();
     Scenario { xids: (1..=xids).map(xid).collect(), ..machine([gpu]) }
 }
 
@@ -97,8 +125,10 @@ fn n0() -> Node {
 
 /// An extender that has seen something of everything.
 async fn eventful() -> Site {
-    let sick = node("n1").gpus(1).gpu(0, |gpu| gpu.health = Health::Unhealthy { why: "XID 79".into() });
-    let site = Site::with(&[n0(), sick]);
+    let sick =
+        node("n1").gpus(1).gpu(0, |gpu| gpu.health = Health::Unhealthy { why: "XID 79".into() });
+    let roomy = node("n2").gpus(1).replicas(10_000);
+    let site = Site::with(&[n0(), sick, roomy]);
     site.add(&asking("grown", "4Gi"));
     site.bind("grown", "n0").await;
     site.read(&n0().uses("grown", 0, 9));
@@ -125,26 +155,24 @@ fn configuration(extender: &str, agent: &ReservedPort) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_of_every_dashboard_has_data() {
     let Some(mut world) = World::start().await else { return };
-    let mut asked: Vec<Asked> = DASHBOARDS.iter().flat_map(|name| dashboards::queries(name)).collect();
+    let mut asked: Vec<Asked> =
+        DASHBOARDS.iter().flat_map(|name| dashboards::queries(name)).collect();
     assert!(asked.len() > 80, "{} queries", asked.len());
     let lists = DASHBOARDS.iter().flat_map(|name| dashboards::lists(name));
     asked.extend(lists.map(|(series, label)| Asked {
         place: format!("the list of {label}"),
         query: format!("{series}{{{label}!=\"\"}}").replace("}{", ", "),
     }));
-    let mut xids = 0;
     eventually(DEADLINE, "data for every query", async || {
-        world.prometheus.assert_running();
-        // The agent hears of those that come after it has begun to listen.
-        xids += 1;
-        world.library.set(&full_of_figures(xids));
+        world.go_on().await;
         let mut without = Vec::new();
         for one in std::mem::take(&mut asked) {
             if let Err(why) = world.has_data(&one.query).await {
                 without.push((one, why));
             }
         }
-        let seen: Vec<_> = without.iter().map(|(one, why)| format!("{}: {why}", one.place)).collect();
+        let seen: Vec<_> =
+            without.iter().map(|(one, why)| format!("{}: {why}", one.place)).collect();
         asked.extend(without.into_iter().map(|(one, _)| one));
         if seen.is_empty() { Ok(()) } else { Err(seen.join("\n")) }
     })
@@ -155,7 +183,7 @@ async fn every_panel_of_every_dashboard_has_data() {
 async fn every_rule_can_be_evaluated_and_records_have_data() {
     let Some(mut world) = World::start().await else { return };
     eventually(DEADLINE, "rules that were evaluated", async || {
-        world.prometheus.assert_running();
+        world.go_on().await;
         let groups = world.get("rules", &[]).await?;
         let groups = groups["groups"].as_array().ok_or("no groups")?;
         let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
