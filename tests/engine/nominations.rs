@@ -73,6 +73,24 @@ fn a_newcomer_does_not_take_the_last_device_beside_the_place() {
     assert_eq!(gate.wakes(), [("second".to_owned(), "n0".to_owned())], "nobody comes");
 }
 
+/// The victim is gone and holds more than its successor asks for: no byte is kept beyond that.
+#[test]
+fn a_device_that_is_kept_no_longer_wakes_who_waited_for_it() {
+    let n0 = node("n0").gpus(1).replicas(1);
+    let mut gate = Gate::with(std::slice::from_ref(&n0));
+    let victim = gate.bind(&low("victim").vram(8), "n0");
+    let asker = high("asker").vram(6);
+    gate.preempt(&asker, &[clear("n0", &[&victim])]);
+    gate.leave(&victim, &n0.uses("victim", 0, 8));
+    let tiny = pod("tiny").vram(1);
+    gate.add(&tiny);
+    assert_eq!(gate.refusal(&tiny, "n0"), Some(Reason::DevicesKept));
+    gate.refuse(&tiny, &["n0"]);
+    gate.wakes();
+    gate.ledger.delete_pod(asker.uid(), None, gate.now);
+    assert_eq!(gate.wakes(), [("tiny".to_owned(), "n0".to_owned())]);
+}
+
 #[test]
 fn a_higher_priority_passes_around() {
     let n0 = node("n0").gpus(1);

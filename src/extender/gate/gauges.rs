@@ -3,6 +3,7 @@
 //! What is said of the fleet, only the leader says, so that sums over replicas are true.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Gate;
 use crate::engine::accounting::GpuState;
@@ -30,6 +31,7 @@ struct FleetFigures {
     nominations: usize,
     reservations: usize,
     waiting: usize,
+    longest_wait: Duration,
     in_doubt: usize,
 }
 
@@ -97,6 +99,7 @@ impl OwnFigures {
 impl FleetFigures {
     fn of(ledger: &Ledger, scheduler: &Arc<str>, now: Time) -> Self {
         let unmanaged = ledger.unmanaged_pods();
+        let waits = ledger.waiting().map(|one| now.since(one.since));
         Self {
             survey: ledger.survey(scheduler, now),
             unmanaged: unmanaged.map(|(node, pods)| (node.clone(), pods)).collect(),
@@ -105,6 +108,7 @@ impl FleetFigures {
             nominations: ledger.nominations(),
             reservations: ledger.reservations(),
             waiting: ledger.waiting().count(),
+            longest_wait: waits.max().unwrap_or_default(),
             in_doubt: ledger.in_doubt().count(),
         }
     }
@@ -114,6 +118,7 @@ impl FleetFigures {
         self.write_pods(page);
         write_outlook(&Outlook::of(&self.survey), page);
         page.single(&fleet::WAITING_PODS, self.waiting);
+        page.single(&fleet::LONGEST_WAIT, self.longest_wait.as_secs_f64());
         page.single(&fleet::HOLDS, self.holds);
         page.single(&fleet::NOMINATED_CLAIMS, self.nominations);
         page.single(&fleet::RESERVED_CLAIMS, self.reservations);

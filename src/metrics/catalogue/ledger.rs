@@ -24,6 +24,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         FRAGMENTATION_RATIO,
         NODE_IDLE,
         WAITING_PODS,
+        LONGEST_WAIT,
         HOLDS,
         NOMINATED_CLAIMS,
         RESERVED_CLAIMS,
@@ -200,6 +201,15 @@ pub(crate) const WAITING_PODS: Metric = Metric {
     labels: &[],
     help: "Pods that wait for VRAM: every node that they were offered refused them.",
     purpose: "The line that freed memory is given to.",
+    series: "1",
+};
+
+pub(crate) const LONGEST_WAIT: Metric = Metric {
+    name: "filmgate_longest_wait_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "For how long the pod has waited that has waited longest; 0 while nobody waits.",
+    purpose: "Alert when a pod waits longer than its owner would.",
     series: "1",
 };
 
