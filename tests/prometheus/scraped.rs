@@ -4,13 +4,18 @@
 use std::process::Command;
 use std::time::Duration;
 
+use filmgate::agent::kubelet::wire::pods::{
+    ContainerStatus, ListPodsResponse, ObjectMeta, Pod, PodStatus,
+};
 use filmgate::engine::Health;
+use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::dashboards::{self, Asked, DASHBOARDS};
 use crate::file;
 use crate::harness::eventually::eventually;
+use crate::harness::kubelet_sockets::KubeletSockets;
 use crate::harness::nvml::scenario::{Scenario, Xid};
 use crate::harness::nvml::{self, StandIn, machine};
 use crate::harness::port::ReservedPort;
@@ -103,12 +108,28 @@ fn start_agent(library: &StandIn, port: &ReservedPort, folder: &TempDir) -> Proc
     let own = std::process::id();
     let container = "3f".repeat(32);
     let proc = folder.path().join("proc");
-    proc::write(&proc, &[InPod { pid: own, pod: POD.to_owned(), container }]);
+    proc::write(&proc, &[InPod { pid: own, pod: POD.to_owned(), container: container.clone() }]);
+    let kubelet = kubelet(&container).serve(folder.path());
     let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
-    command.env_clear().args(["agent", "--node", "n0", "--kubelet", "/nonexistent"]);
+    command.env_clear().args(["agent", "--node", "n0", "--kubelet"]).arg(kubelet);
     command.args(["--listen", "127.0.0.1:0", "--metrics-listen", &port.address().to_string()]);
     command.arg("--proc").arg(proc).arg("--nvml-library").arg(library.library());
     Process::spawn("agent", command, folder.path())
+}
+
+/// One that knows the pod.
+fn kubelet(container: &str) -> KubeletSockets {
+    let (name, namespace) = ("comfyui".to_owned(), "ai-film".to_owned());
+    let main = ContainerStatus {
+        name: "main".to_owned(),
+        container_id: format!("containerd://{container}"),
+    };
+    let object = Pod {
+        metadata: Some(ObjectMeta { name, namespace, uid: POD.to_owned() }),
+        status: Some(PodStatus { container_statuses: vec![main], ..PodStatus::default() }),
+    };
+    let pods = ListPodsResponse { pods: vec![object.encode_to_vec().into()] };
+    KubeletSockets { pods, ..KubeletSockets::default() }
 }
 
 /// A GPU that has all figures and so many XID errors, and a process of a pod.

@@ -14,6 +14,7 @@ pub mod events;
 pub mod eventually;
 pub mod figures;
 pub mod kubeconfig;
+pub mod kubelet_sockets;
 pub mod kubelets;
 pub mod manifests;
 pub mod metrics;
