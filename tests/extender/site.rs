@@ -26,7 +26,7 @@ pub(crate) struct Site {
     pub(crate) clock: ManualClock,
     samplings: AtomicU64,
     verbs: Router,
-    ops: Router,
+    pub(crate) ops: Router,
 }
 
 /// A status and a body.
@@ -114,14 +114,9 @@ impl Site {
         Self::call(&self.verbs, Method::POST, path, body.into()).await
     }
 
-    /// Serves the verbs and the page on a port of loopback, as long as the test runs.
+    /// Where the verbs and the page are served from now on.
     pub(crate) async fn serve(&self) -> SocketAddr {
         serve(self.verbs.clone()).await
-    }
-
-    /// The same for metrics and health.
-    pub(crate) async fn serve_ops(&self) -> SocketAddr {
-        serve(self.ops.clone()).await
     }
 
     /// Sends a request with headers of the test's own; the answer's head and its open body.
@@ -214,7 +209,8 @@ impl Site {
     }
 }
 
-async fn serve(router: Router) -> SocketAddr {
+/// Serves them on a port of loopback, as long as the test runs.
+pub(crate) async fn serve(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });

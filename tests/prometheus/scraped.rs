@@ -22,7 +22,7 @@ use crate::harness::port::ReservedPort;
 use crate::harness::proc::{self, InPod};
 use crate::harness::process::Process;
 use crate::harness::prometheus::program;
-use crate::site::{Site, asking};
+use crate::site::{Site, asking, serve};
 use crate::support::{Node, node};
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -51,7 +51,7 @@ impl World {
         let (agent_port, port) = (ReservedPort::reserve(), ReservedPort::reserve());
         let agent = start_agent(&library, &agent_port, &folder);
         let site = eventful().await;
-        let extender = site.serve_ops().await;
+        let extender = serve(site.ops.clone()).await;
         let config = folder.path().join("prometheus.yaml");
         std::fs::write(&config, configuration(&extender.to_string(), &agent_port)).unwrap();
         let mut command = Command::new(prometheus);
