@@ -13,6 +13,10 @@ export FILMGATE_LONG ?= 0
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
+.PHONY: build
+build: require-rust ## filmgate as it is shipped, small in memory: target/dist/filmgate
+	$(CARGO) build --locked --profile dist --bin filmgate
+
 .PHONY: demo
 demo: require-rust ## a day of a diffusion workload on simulated GPUs, three policies side by side
 	$(CARGO) build --locked --release

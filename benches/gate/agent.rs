@@ -19,6 +19,7 @@ use self::kubelet::Kubelet;
 use self::machine::{GPUS, Machine, PODS, PROCESSES};
 use self::memory::Resident;
 use super::processor;
+use super::shipped;
 use super::stage::DEADLINE;
 use super::support::eventually::eventually;
 use super::support::figures::Figures;
@@ -80,7 +81,7 @@ impl Bench {
         let machine = Machine::start().await;
         let kubelet = Kubelet::start(machine.folder.path());
         let ops = ReservedPort::reserve();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+        let mut command = Command::new(shipped::program());
         command.args(["agent", "--node", NODE, "--listen", "127.0.0.1:0"]);
         command.args(["--metrics-listen", &ops.address().to_string()]);
         command.arg("--proc").arg(&machine.proc).arg("--kubelet").arg(kubelet);

@@ -16,6 +16,7 @@ mod http;
 mod no_op;
 mod processor;
 mod quantile;
+mod shipped;
 mod stage;
 mod storm;
 mod throughput;
