@@ -73,21 +73,21 @@ fn a_newcomer_does_not_take_the_last_device_beside_the_place() {
     assert_eq!(gate.wakes(), [("second".to_owned(), "n0".to_owned())], "nobody comes");
 }
 
-/// The victim is gone and holds more than its successor asks for: no byte is kept beyond that.
+/// A third pod goes: its device is free at once, its memory when a sampling shows it.
 #[test]
-fn a_device_that_is_kept_no_longer_wakes_who_waited_for_it() {
-    let n0 = node("n0").gpus(1).replicas(1);
-    let mut gate = Gate::with(std::slice::from_ref(&n0));
+fn a_device_that_comes_free_beside_the_place_wakes_who_waited_for_it() {
+    let mut gate = Gate::with(&[node("n0").gpus(1).replicas(2)]);
     let victim = gate.bind(&low("victim").vram(8), "n0");
-    let asker = high("asker").vram(6);
-    gate.preempt(&asker, &[clear("n0", &[&victim])]);
-    gate.leave(&victim, &n0.uses("victim", 0, 8));
+    let other = gate.bind(&pod("other").vram(2), "n0");
+    gate.preempt(&high("asker").vram(8), &[clear("n0", &[&victim])]);
     let tiny = pod("tiny").vram(1);
     gate.add(&tiny);
     assert_eq!(gate.refusal(&tiny, "n0"), Some(Reason::DevicesKept));
     gate.refuse(&tiny, &["n0"]);
     gate.wakes();
-    gate.ledger.delete_pod(asker.uid(), None, gate.now);
+    let free = gate.free("n0", 0);
+    gate.ledger.delete_pod(other.uid(), None, gate.now);
+    assert_eq!(gate.free("n0", 0), free, "no sampling yet");
     assert_eq!(gate.wakes(), [("tiny".to_owned(), "n0".to_owned())]);
 }
 
