@@ -15,7 +15,6 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use self::kubelet::Kubelet;
 use self::machine::{GPUS, Machine, PODS, PROCESSES};
 use self::memory::Resident;
 use super::processor;
@@ -79,7 +78,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let machine = Machine::start().await;
-        let kubelet = Kubelet::start(machine.folder.path());
+        let kubelet = kubelet::answers().serve(machine.folder.path());
         let ops = ReservedPort::reserve();
         let mut command = Command::new(shipped::program());
         command.args(["agent", "--node", NODE, "--listen", "127.0.0.1:0"]);

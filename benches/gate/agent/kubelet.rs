@@ -1,26 +1,16 @@
-//! A kubelet's sockets, in this process: what the agent spends on asking is measured, what the
-//! kubelet spends on answering is not.
+//! What the kubelet of the measured machine answers, in this process: what the agent spends on
+//! asking is measured, what the kubelet spends on answering is not.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use filmgate::agent::kubelet::wire::pod_resources::pod_resources_lister_server::{
-    PodResourcesLister, PodResourcesListerServer,
-};
 use filmgate::agent::kubelet::wire::pod_resources::{
-    AllocatableResourcesRequest, AllocatableResourcesResponse, ContainerDevices,
-    ContainerResources, ListPodResourcesRequest, ListPodResourcesResponse, PodResources,
+    AllocatableResourcesResponse, ContainerDevices, ContainerResources, ListPodResourcesResponse,
+    PodResources,
 };
-use filmgate::agent::kubelet::wire::pods::pods_server::{Pods, PodsServer};
 use filmgate::agent::kubelet::wire::pods::{
-    ContainerStatus, ListPodsRequest, ListPodsResponse, ObjectMeta, Pod, PodStatus,
+    ContainerStatus, ListPodsResponse, ObjectMeta, Pod, PodStatus,
 };
 use prost::Message as _;
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status};
 
+use super::super::support::kubelet_sockets::KubeletSockets;
 use super::super::support::nvml;
 use super::machine::{GPUS, PODS, container_id, gpu_of, uid};
 
@@ -31,34 +21,12 @@ const REPLICAS: usize = 10;
 const REST_OF_A_POD: usize = 8 << 10;
 const UNKNOWN_FIELD: usize = 1_000 << 3 | 2;
 
-/// Whoever listens there. It ends with its runtime.
-#[derive(Clone)]
-pub struct Kubelet {
-    listed: ListPodResourcesResponse,
-    offered: AllocatableResourcesResponse,
-    pods: ListPodsResponse,
-}
-
-impl Kubelet {
-    /// Starts to listen; returns the kubelet's folder.
-    pub fn start(folder: &Path) -> PathBuf {
-        let folder = folder.join("kubelet");
-        let kubelet = Self {
-            listed: ListPodResourcesResponse { pod_resources: (0..PODS).map(resources).collect() },
-            offered: AllocatableResourcesResponse { devices: vec![devices(all_replicas())] },
-            pods: ListPodsResponse { pods: (0..PODS).map(|pod| object(pod).into()).collect() },
-        };
-        let listen = |name: &str| {
-            let path = folder.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            UnixListenerStream::new(UnixListener::bind(path).unwrap())
-        };
-        let lister = PodResourcesListerServer::new(kubelet.clone());
-        let lister = Server::builder().add_service(lister);
-        tokio::spawn(lister.serve_with_incoming(listen("pod-resources/kubelet.sock")));
-        let pods = Server::builder().add_service(PodsServer::new(kubelet));
-        tokio::spawn(pods.serve_with_incoming(listen("pods-api/pods-api.sock")));
-        folder
+/// One that knows every pod.
+pub fn answers() -> KubeletSockets {
+    KubeletSockets {
+        listed: ListPodResourcesResponse { pod_resources: (0..PODS).map(resources).collect() },
+        offered: AllocatableResourcesResponse { devices: vec![devices(all_replicas())] },
+        pods: ListPodsResponse { pods: (0..PODS).map(|pod| object(pod).into()).collect() },
     }
 }
 
@@ -99,31 +67,4 @@ fn object(pod: usize) -> Vec<u8> {
     prost::encode_length_delimiter(REST_OF_A_POD, &mut object).unwrap();
     object.extend([b'x'; REST_OF_A_POD]);
     object
-}
-
-#[tonic::async_trait]
-impl PodResourcesLister for Kubelet {
-    async fn list(
-        &self,
-        _: Request<ListPodResourcesRequest>,
-    ) -> Result<Response<ListPodResourcesResponse>, Status> {
-        Ok(Response::new(self.listed.clone()))
-    }
-
-    async fn get_allocatable_resources(
-        &self,
-        _: Request<AllocatableResourcesRequest>,
-    ) -> Result<Response<AllocatableResourcesResponse>, Status> {
-        Ok(Response::new(self.offered.clone()))
-    }
-}
-
-#[tonic::async_trait]
-impl Pods for Kubelet {
-    async fn list_pods(
-        &self,
-        _: Request<ListPodsRequest>,
-    ) -> Result<Response<ListPodsResponse>, Status> {
-        Ok(Response::new(self.pods.clone()))
-    }
 }
