@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::autoscaling::Served;
 use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
 use crate::readings::client::{AgentEndpoint, Trust};
@@ -15,6 +16,7 @@ use crate::readings::discovery::EndpointError;
 mod agents;
 mod check;
 mod election;
+mod external_metrics;
 mod settings;
 mod text;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub scheduler_name: String,
     /// Which of several replicas answers.
     pub leader_election: LeaderElection,
+    /// Where external metrics are served; `None`: nowhere.
+    pub external_metrics: Option<Served>,
     /// Where the agents are.
     pub agents: Agents,
     /// How agents prove themselves, and the extender to them; `None`: plain HTTP.

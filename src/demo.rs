@@ -64,7 +64,7 @@ pub enum DemoError {
     Http(#[from] reqwest::Error),
     /// The agents' client cannot be made.
     #[error("the demo's own agents: {0}")]
-    Agents(#[from] crate::readings::tls::TlsError),
+    Agents(#[from] crate::tls::TlsError),
     /// A service has an address that is none.
     #[error("the demo's own addresses: {0}")]
     Address(String),

@@ -9,6 +9,7 @@
 //! The pure core is [`engine`]; everything else is an adapter that feeds it or carries its answers.
 
 pub mod agent;
+pub mod autoscaling;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -22,4 +23,5 @@ pub mod leadership;
 pub mod metrics;
 pub mod query;
 pub mod readings;
+pub mod tls;
 pub mod top;

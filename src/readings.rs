@@ -11,7 +11,7 @@
 //! [`server`] owns the samplings: one task per node samples, so that its numbers rise and no
 //! reader, however slow, holds it up. [`client`] owns the connections and decides what is news;
 //! it keeps no reading that the ledger would have to ask it for. [`discovery`] lists the agents.
-//! Beyond loopback they speak [`tls`], and [`readers`] prove themselves by a token.
+//! Beyond loopback they speak [TLS](crate::tls), and [`readers`] prove themselves by a token.
 //!
 //! Two machines' clocks are never compared. What matters is order: a reading that answers a
 //! question (a stream's first one, or a `sample now`) was sampled after the question, so the asker
@@ -22,4 +22,3 @@ pub mod discovery;
 pub mod protocol;
 pub mod readers;
 pub mod server;
-pub mod tls;

@@ -26,9 +26,21 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 12] = [
-    "agent", "bridge", "cli", "cluster", "config", "demo", "explain", "extender", "metrics",
-    "query", "readings", "top",
+const OUTER: [&str; 14] = [
+    "agent",
+    "autoscaling",
+    "bridge",
+    "cli",
+    "cluster",
+    "config",
+    "demo",
+    "explain",
+    "extender",
+    "metrics",
+    "query",
+    "readings",
+    "tls",
+    "top",
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

@@ -17,7 +17,7 @@ use filmgate::readings::client::{LostReason, Trust};
 use filmgate::readings::discovery::endpoint;
 use filmgate::readings::readers::{Readers, TokenReviews};
 use filmgate::readings::server::{Pace, bind, router, serve_readers};
-use filmgate::readings::tls::{Identity, TlsListener};
+use filmgate::tls::{Identity, TlsListener};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;

@@ -24,7 +24,7 @@ use crate::agent::simulated::SimulatedFleet;
 use crate::clock::Clock;
 use crate::engine::Bytes;
 use crate::readings::server::{Pace, Sampler, bind, router, serve, serve_readers};
-use crate::readings::tls::TlsListener;
+use crate::tls::TlsListener;
 
 mod live;
 

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{host_name, logging, shutdown};
+use crate::autoscaling;
 use crate::clock::Clock;
 use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
 use crate::cluster::{
@@ -69,6 +70,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let served = CancellationToken::new();
     let verbs = serve(config.verbs, http::verbs_router(Arc::clone(&gate)), &served).await?;
     let ops = serve(config.metrics, http::ops_router(Arc::clone(&gate)), &served).await?;
+    let mut listeners = vec![verbs, ops];
+    if let Some(external) = &config.external_metrics {
+        let (gate, clock) = (Arc::clone(&gate), clock.clone());
+        listeners.push(autoscaling::serve(external, &client, gate, clock, &served).await?);
+        tracing::info!(address = %external.listen, "serving external metrics");
+    }
     tracing::info!(verbs = %config.verbs, metrics = %config.metrics, mode = ?config.mode, "listening");
 
     let work = async {
@@ -100,7 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         election.keeper.release().await;
     }
     served.cancel();
-    for listener in [verbs, ops] {
+    for listener in listeners {
         // A caller that keeps its connection open does not keep us.
         let _ = tokio::time::timeout(ANSWER_GRACE, listener).await;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::agents::{agents, agents_trust};
 use super::election::leader_election;
+use super::external_metrics::external_metrics;
 use super::settings::{FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
 use super::{Config, ConfigError, LogFormat};
@@ -50,6 +51,10 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         scheduler_name: setting("schedulerName", "filmgate", file.scheduler_name.as_ref())
             .text("filmgate")?,
         leader_election: leader_election(file.leader_election.as_ref())?,
+        external_metrics: external_metrics(
+            file.external_metrics.as_ref(),
+            [("listen.verbs", verbs), ("listen.metrics", metrics)],
+        )?,
         agents: agents(settings)?,
         agents_trust: agents_trust(settings.file.agents.as_ref())?,
         kubeconfig: settings.kubeconfig.clone(),

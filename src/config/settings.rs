@@ -58,6 +58,8 @@ sections! {
         scheduler_name: Text,
         /// Which of several replicas answers.
         leader_election: LeaderElectionFile,
+        /// Figures for autoscalers.
+        external_metrics: ExternalMetricsFile,
         /// Where the agents are.
         agents: AgentsFile,
         /// Logs.
@@ -104,6 +106,15 @@ sections! {
         renew_deadline: Text,
         /// Time between two reads or renewals.
         retry_period: Text,
+    }
+    /// `externalMetrics`.
+    ExternalMetricsFile {
+        /// Their address.
+        listen: Text,
+        /// PEM: the certificate that is shown there.
+        certificate_file: Text,
+        /// PEM: its key.
+        key_file: Text,
     }
     /// `agents`: one of the two.
     AgentsFile {

@@ -78,6 +78,7 @@ fn an_unknown_key_is_refused_by_name() {
     for (text, key) in [
         ("staleAftr: 3s", "staleAftr"),
         ("listen: {verb: '127.0.0.1:1'}", "verb"),
+        ("externalMetrics: {certificate: x}", "certificate"),
         ("scoring: {packing: 1}", "packing"),
         ("agents: {static: [{node: n0, url: 'http://a', port: 1}]}", "port"),
     ] {
@@ -127,6 +128,19 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
             r#"key devicePlugin.allocation: "spread" is not one of distributed, packed"#,
         ),
         (
+            "externalMetrics: {listen: 9114}",
+            r#"key externalMetrics.listen: "9114" is not an address with a port; write for example externalMetrics.listen: 0.0.0.0:9114"#,
+        ),
+        (
+            "externalMetrics: {listen: '0.0.0.0:9111'}",
+            r#"key externalMetrics.listen: "0.0.0.0:9111" is the address of listen.metrics, too"#,
+        ),
+        (
+            "externalMetrics: {certificateFile: ''}",
+            r#"key externalMetrics.certificateFile: "" is empty"#,
+        ),
+        ("externalMetrics: {keyFile: ''}", r#"key externalMetrics.keyFile: "" is empty"#),
+        (
             "agents: {static: [], endpointSlices: {}}",
             "keys agents.static and agents.endpointSlices exclude each other",
         ),
@@ -145,6 +159,14 @@ fn a_lease_is_named_by_whose_it_is_unless_it_has_a_name() {
     assert_eq!(name("leaderElection: {mode: own, name: mine}"), "mine");
     let off = Config::parse("leaderElection: {mode: off}").unwrap();
     assert_eq!(off.leader_election.mode, ElectionMode::Off);
+}
+
+#[test]
+fn external_metrics_are_off_unless_they_are_asked_for() {
+    assert_eq!(Config::parse("").unwrap().external_metrics, None);
+    let served = Config::parse("externalMetrics: {}").unwrap().external_metrics.unwrap();
+    assert_eq!(served.listen, "0.0.0.0:9114".parse().unwrap());
+    assert!(served.identity.key.ends_with("external-metrics/tls.key"));
 }
 
 #[test]

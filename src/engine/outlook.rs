@@ -10,6 +10,7 @@
 
 mod demand;
 mod fragments;
+mod picked;
 mod room;
 mod slots;
 mod survey;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use super::{Bytes, NodeName, Reason};
 
 pub use demand::{Pending, Shortage};
+pub use picked::Picked;
 pub use survey::{Survey, Surveyed};
 pub use workloads::{Footprint, WorkloadOutlook};
 

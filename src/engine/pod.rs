@@ -43,7 +43,7 @@ pub struct PodFacts {
     pub is_deleting: bool,
     /// `status.nominatedNodeName`.
     pub nominated: Option<NodeName>,
-    /// `metadata.labels`: only to tell which `PodDisruptionBudget`s select it.
+    /// `metadata.labels`: only to tell who selects it, a `PodDisruptionBudget` or a metric's reader.
     pub labels: Option<Arc<BTreeMap<String, String>>>,
     /// `metadata.resourceVersion` as last seen: the precondition of a Binding.
     pub resource_version: Arc<str>,

@@ -16,7 +16,7 @@ use crate::readings::client::{
     AgentEndpoint, Arrival, ClientConfig, Event, Heartbeat, Lost, ReadingsClient, Trust,
 };
 use crate::readings::discovery::{self, SliceSelector};
-use crate::readings::tls::TlsError;
+use crate::tls::TlsError;
 
 /// Readings that wait for the gate. Streams are read no further while it is full.
 const EVENTS: usize = 1024;

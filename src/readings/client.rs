@@ -19,9 +19,9 @@ pub use self::http::Trust;
 use self::http::{Http, Response};
 use self::stream::StreamTask;
 use super::protocol::{Applied, Follower, Message, ProtocolError};
-use super::tls::TlsError;
 use crate::clock::Clock;
 use crate::engine::{AgentRun, NodeName, Reading};
+use crate::tls::TlsError;
 
 mod event;
 mod http;

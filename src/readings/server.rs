@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use self::feed::{Feed, Newest};
 use super::protocol::{Message, NDJSON};
 use super::readers::{Readers, at_the_door};
-use super::tls::TlsListener;
 use crate::engine::{Bytes, NodeName, Reading};
+use crate::tls::TlsListener;
 
 mod feed;
 

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::cluster;
 use crate::engine::NodeName;
 use crate::readings::readers::{Readers, TokenReviews};
-use crate::readings::tls::Identity;
+use crate::tls::Identity;
 
 /// This machine.
 pub(super) type ThisNode = LiveNode<NvmlSource, Option<Kubelet>, Procfs>;

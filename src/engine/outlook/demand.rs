@@ -8,7 +8,7 @@ use super::Outlook;
 use super::room::Room;
 use super::survey::Survey;
 use crate::engine::request::GpuAsk;
-use crate::engine::{Bytes, Reason};
+use crate::engine::{Bytes, PodFacts, Reason};
 
 /// The pending pods of one namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,6 +18,16 @@ pub struct Pending {
     /// What they ask over all their GPUs, as far as it is known: a pod that declares nothing and
     /// has no default counts as nothing.
     pub vram: Bytes,
+}
+
+impl Pending {
+    /// Counts one more.
+    pub(super) fn add(&mut self, facts: &PodFacts) {
+        self.pods += 1;
+        if let Ok(ask) = &facts.ask {
+            self.vram += ask.total();
+        }
+    }
 }
 
 /// What would have to be added so that all pending pods run which an empty fleet could take.
@@ -51,13 +61,11 @@ impl<'a> Demand<'a> {
         let pending = namespaces.map(|namespace| (namespace, Pending::default())).collect();
         let mut demand = Self { pending, asks: BTreeMap::new(), bad_requests: 0 };
         for facts in survey.pending() {
-            let pending = demand.pending.entry(facts.id.namespace.clone()).or_default();
-            pending.pods += 1;
+            demand.pending.entry(facts.id.namespace.clone()).or_default().add(facts);
             let Ok(ask) = &facts.ask else {
                 demand.bad_requests += 1;
                 continue;
             };
-            pending.vram += ask.total();
             let is_homeless = !survey.claimed.contains_key(&facts.id.uid);
             let (all, homeless) = demand.asks.entry(ask).or_default();
             *all += 1;

@@ -54,12 +54,11 @@ impl Gate {
         page.finish()
     }
 
-    /// What the fleet could still take, and what it lacks, by this replica's ledger.
+    /// This replica's ledger, as far as figures of the fleet are made from it.
     #[must_use]
-    pub fn outlook(&self) -> Outlook {
+    pub fn survey(&self) -> Survey {
         let now = self.clock.now();
-        let survey = self.with_ledger(|ledger| ledger.survey(&self.settings.scheduler_name, now));
-        Outlook::of(&survey)
+        self.with_ledger(|ledger| ledger.survey(&self.settings.scheduler_name, now))
     }
 
     fn own_figures(&self, ledger: &Ledger, is_leading: bool, now: Time) -> OwnFigures {

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use reqwest::Url;
 
 use super::ClientConfig;
-use crate::readings::tls::{self, TlsError};
+use crate::tls::{self, TlsError};
 
 /// How agents prove themselves, and this reader to them.
 #[derive(Debug, Clone, PartialEq, Eq)]

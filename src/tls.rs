@@ -1,6 +1,6 @@
-//! TLS between agents and their readers.
+//! TLS: what agents and the external metrics are served over, and how agents are checked.
 //!
-//! An agent shows a certificate from a mounted secret, and takes a new one when the files change.
+//! A server shows a certificate from a mounted secret, and takes a new one when the files change.
 //! Agents are found by address and their certificate names a service: readers check it against the
 //! one name that all agents share.
 
@@ -24,6 +24,10 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
+
+mod peer;
+
+pub use peer::PeerCertificates;
 
 /// A peer that takes longer to shake hands is gone, or means no good.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -69,7 +73,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// An agent's certificate and key, as files.
+/// A server's certificate and key, as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// PEM: the certificate, then those that lead to its root.
@@ -79,7 +83,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn read(&self) -> Result<ServerConfig, TlsError> {
+    fn read(&self, clients: Clients) -> Result<ServerConfig, TlsError> {
         let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| in_file(&self.key, why))?;
         let in_pair = |why: rustls::Error| TlsError::Pair {
@@ -90,13 +94,26 @@ impl Identity {
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Provider)?;
-        config.with_no_client_auth().with_single_cert(certificates, key).map_err(in_pair)
+        let config = match clients {
+            Clients::NotAsked => config.with_no_client_auth(),
+            Clients::MayShow => config.with_client_cert_verifier(peer::Anyone::verifier()),
+        };
+        config.with_single_cert(certificates, key).map_err(in_pair)
     }
 
     /// What the files hold, to tell whether they changed.
     fn contents(&self) -> [Option<Vec<u8>>; 2] {
         [&self.certificate, &self.key].map(|path| std::fs::read(path).ok())
     }
+}
+
+/// Whether a server asks who connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// No.
+    NotAsked,
+    /// They may show a certificate, whoever signed it: see [`PeerCertificates`].
+    MayShow,
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -119,11 +136,23 @@ impl TlsListener {
     /// # Errors
     /// When the certificate or its key cannot be used.
     pub fn new(tcp: TcpListener, identity: Identity) -> Result<Self, TlsError> {
-        let current = Arc::new(RwLock::new(Arc::new(identity.read()?)));
+        Self::with_clients(tcp, identity, Clients::NotAsked)
+    }
+
+    /// The same, that may ask who connects.
+    ///
+    /// # Errors
+    /// When the certificate or its key cannot be used.
+    pub fn with_clients(
+        tcp: TcpListener,
+        identity: Identity,
+        clients: Clients,
+    ) -> Result<Self, TlsError> {
+        let current = Arc::new(RwLock::new(Arc::new(identity.read(clients)?)));
         let address = tcp.local_addr().map_err(|why| in_file(&identity.certificate, why))?;
         let (done, ready) = mpsc::channel(PENDING);
         let accepting = tokio::spawn(accept(tcp, Arc::clone(&current), done));
-        let watching = watch_files(identity, current);
+        let watching = watch_files(identity, clients, current);
         Ok(Self {
             address,
             ready,
@@ -173,7 +202,11 @@ async fn accept(
 }
 
 /// A pair that cannot be used, as while one of two files is new, leaves the one before in force.
-fn watch_files(identity: Identity, current: Arc<RwLock<Arc<ServerConfig>>>) -> JoinHandle<()> {
+fn watch_files(
+    identity: Identity,
+    clients: Clients,
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut seen = identity.contents();
         let mut looks = tokio::time::interval(LOOK);
@@ -183,7 +216,7 @@ fn watch_files(identity: Identity, current: Arc<RwLock<Arc<ServerConfig>>>) -> J
             if now == seen {
                 continue;
             }
-            match identity.read() {
+            match identity.read(clients) {
                 Ok(config) => {
                     *current.write() = Arc::new(config);
                     tracing::info!("a new certificate is in force");
@@ -222,7 +255,10 @@ pub fn client_config(roots: &Path, name: &str) -> Result<ClientConfig, TlsError>
 }
 
 /// Of a reader that knows no roots: plain HTTP works, TLS does not.
-pub(super) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+///
+/// # Errors
+/// When this build's cryptography lacks what TLS needs.
+pub fn trusting_nobody() -> Result<ClientConfig, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Provider)?;
