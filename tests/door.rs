@@ -22,11 +22,11 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
-use rcgen::{CertificateParams, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use support::agents::{Client, loopback, quick};
+use support::authority::Authority;
 use support::cluster::{Cluster, ClusterOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
@@ -42,37 +42,6 @@ const NAME: &str = "filmgate-agent.filmgate.svc";
 const AUDIENCE: &str = "filmgate-agent";
 const READER: &str = "system:serviceaccount:filmgate:filmgate";
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A root, and what it has signed, as files.
-struct Authority {
-    folder: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn create(folder: &Path, name: &str) -> Self {
-        let folder = folder.join(name);
-        fs::create_dir(&folder).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        fs::write(folder.join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { folder, issuer: Issuer::new(params, key) }
-    }
-
-    fn roots(&self) -> PathBuf {
-        self.folder.join("ca.crt")
-    }
-
-    /// Writes a certificate for that name over the one that is there.
-    fn issue(&self, to: &Identity, name: &str) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        fs::write(&to.key, key.serialize_pem()).unwrap();
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        fs::write(&to.certificate, signed.pem()).unwrap();
-    }
-}
 
 struct World {
     cluster: Cluster,

@@ -17,6 +17,7 @@ mod others;
 mod outlook;
 mod outlook_cost;
 mod outlook_properties;
+mod picked;
 mod preemption;
 mod readings;
 mod release;

@@ -12,6 +12,7 @@ mod bind;
 mod browser;
 mod catalogue;
 mod explain;
+mod external_metrics;
 mod filter;
 mod fleet;
 mod golden;

@@ -11,6 +11,7 @@ use kube::api::Patch;
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::authority::Authority;
 use super::eventually::eventually;
 use super::kubeconfig::User;
 use super::objects::{NodeBuilder, PodBuilder, priority_class};
@@ -101,6 +102,11 @@ impl Cluster {
     /// The certificate that the API server's is signed by.
     pub fn ca(&self) -> PathBuf {
         self.site.ca()
+    }
+
+    /// Whose certificates servers behind the API server take for its own.
+    pub fn front_proxy(&self) -> &Authority {
+        self.site.front_proxy()
     }
 
     /// A folder for this test's files and logs, gone with the cluster.

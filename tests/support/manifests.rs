@@ -27,7 +27,12 @@ pub fn objects(path: &Path) -> Vec<DynamicObject> {
 
 /// Creates what the file describes, or changes what is there.
 pub async fn apply(client: &Client, path: &Path) {
-    for object in objects(path) {
+    apply_objects(client, objects(path)).await;
+}
+
+/// Creates those objects, or changes what is there.
+pub async fn apply_objects(client: &Client, objects: impl IntoIterator<Item = DynamicObject>) {
+    for object in objects {
         let types = object.types.as_ref().expect("a kind");
         let kind = types.try_into().expect("a group, version and kind");
         let resource = ApiResource::from_gvk(&kind);

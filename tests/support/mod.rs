@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used)]
 
 pub mod agents;
+pub mod authority;
 pub mod binaries;
 pub mod cluster;
 pub mod events;

@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tempfile::TempDir;
 
+use super::authority::Authority;
 use super::binaries;
 use super::cluster::ClusterOptions;
 use super::eventually::eventually;
@@ -28,11 +29,15 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,\
     garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller,\
     persistentvolume-binder-controller";
 
+/// Whom servers behind the API server take its word from.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
 /// What one cluster's processes have in common and what survives their restarts.
 pub struct Site {
     home: TempDir,
     options: ClusterOptions,
     credentials: Credentials,
+    front_proxy: Authority,
     api_port: ReservedPort,
     etcd_port: ReservedPort,
     etcd_peer_port: ReservedPort,
@@ -47,9 +52,11 @@ impl Site {
         let api_url = format!("https://{}", api_port.address());
         let ca = certificates(home.path()).join("apiserver.crt");
         let credentials = Credentials::create(home.path().join("credentials"), &api_url, &ca);
+        let front_proxy = Authority::create(home.path(), "front-proxy");
         let site = Self {
             home,
             options,
+            front_proxy,
             credentials,
             api_port,
             etcd_port: ReservedPort::reserve(),
@@ -93,12 +100,32 @@ impl Site {
             flag("service-account-signing-key-file", service_account_key.display()),
             flag("service-cluster-ip-range", "10.96.0.0/16"),
         ];
+        flags.extend(self.aggregation());
         if !self.options.controller_manager {
             // Their counterparts, which lift the taint and make the account, are missing.
             let plugins = "ServiceAccount,TaintNodesByCondition";
             flags.push(flag("disable-admission-plugins", plugins));
         }
         self.start_component("kube-apiserver", "kube-apiserver", flags)
+    }
+
+    /// How the API server proves itself to servers behind it, as kubeadm sets it up.
+    fn aggregation(&self) -> [String; 7] {
+        let identity = self.front_proxy.issued(FRONT_PROXY);
+        [
+            flag("requestheader-client-ca-file", self.front_proxy.roots().display()),
+            flag("requestheader-allowed-names", FRONT_PROXY),
+            flag("requestheader-username-headers", "X-Remote-User"),
+            flag("requestheader-group-headers", "X-Remote-Group"),
+            flag("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+            flag("proxy-client-cert-file", identity.certificate.display()),
+            flag("proxy-client-key-file", identity.key.display()),
+        ]
+    }
+
+    /// Whose certificates servers behind the API server take for its own.
+    pub fn front_proxy(&self) -> &Authority {
+        &self.front_proxy
     }
 
     /// kube-controller-manager.
@@ -111,6 +138,7 @@ impl Site {
             flag("secure-port", 0),
             flag("leader-elect", false),
             flag("controllers", CONTROLLERS),
+            flag("horizontal-pod-autoscaler-sync-period", "1s"),
             // By default the taints of twenty nodes are lifted in a second.
             flag("kube-api-qps", 1000),
             flag("kube-api-burst", 2000),
