@@ -140,10 +140,10 @@ async fn a_selector_picks_the_pods_by_their_labels() {
 #[tokio::test]
 async fn figures_of_the_fleet_are_of_every_namespace_and_take_no_selector() {
     let api = Api::usual();
-    // 20.5 GiB are free beside the bound pod: one of three fits, and the others need a GPU.
+    // The bound pod is charged 12 of 23.5 GiB, and a second does not fit beside it.
     let needed = "filmgate-gpu-equivalents-needed";
     let here = api.value(needed).await;
-    assert_eq!(here, "2");
+    assert_eq!(here, "3");
     let path = format!("{ROOT}/namespaces/far/{needed}");
     let (_, there) = api.ask(Some("admin"), &path).await;
     assert_eq!(there["items"][0]["value"], *here);
