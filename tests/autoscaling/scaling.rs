@@ -58,7 +58,7 @@ impl World {
         let deployments: Api<Deployment> = Api::default_namespaced(admin.clone());
         let autoscalers: Api<HorizontalPodAutoscaler> = Api::default_namespaced(admin);
         eventually(DEADLINE, &format!("{replicas} replicas"), async || {
-            let now = deployments.get("helper").await?.spec.and_then(|spec| spec.replicas);
+            let now = deployments.get("helper").await?.spec.replicas;
             if now == Some(replicas) {
                 return Ok(());
             }
