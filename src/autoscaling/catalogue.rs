@@ -166,10 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_documented() {
+    fn every_metric_is_documented_and_may_be_read_under_the_shipped_rights() {
         let page = include_str!("../../docs/autoscaling.md");
+        let rights = include_str!("../../deploy/autoscaling/external-metrics.yaml");
         for metric in METRICS {
             assert!(page.contains(&format!("| `{}` |", metric.name)), "{}", metric.name);
+            assert!(rights.contains(&format!("- {}\n", metric.name)), "{}", metric.name);
         }
     }
 }

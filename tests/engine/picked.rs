@@ -50,7 +50,7 @@ fn a_gpu_counts_once_where_one_of_them_has_a_process() {
         })
     };
     let n0 = computing(0, 0.5).gpu(1, |gpu| gpu.utilization_ratio = Some(0.25));
-    let mut gate = Gate::with(&[n0.clone()]);
+    let mut gate = Gate::with(std::slice::from_ref(&n0));
     for name in ["a-0", "a-1", "b-0"] {
         gate.bind(&pod(name).vram(2), "n0");
     }
@@ -64,7 +64,7 @@ fn a_gpu_counts_once_where_one_of_them_has_a_process() {
 fn where_memory_is_nobodys_the_kubelets_book_tells_the_gpus() {
     let n0 = node("n0").gpus(2).degraded().each(|gpu| gpu.utilization_ratio = Some(0.5));
     let n0 = n0.gpu(1, |gpu| gpu.utilization_ratio = Some(0.75));
-    let mut gate = Gate::with(&[n0.clone()]);
+    let mut gate = Gate::with(std::slice::from_ref(&n0));
     gate.add(&pod("a-0").vram(2).on("n0"));
     gate.add(&pod("b-0").vram(2).on("n0"));
     gate.read(&n0.lists("b-0", 0).lists_name("a-0", 1));
@@ -77,7 +77,7 @@ fn where_memory_is_nobodys_the_kubelets_book_tells_the_gpus() {
 fn a_node_whose_figures_may_not_be_used_says_nothing() {
     let policy = Policy { stale_policy: StalePolicy::Reject, ..Policy::default() };
     let n0 = node("n0").gpus(1).each(|gpu| gpu.utilization_ratio = Some(0.5));
-    let mut gate = Gate::under(policy, &[n0.clone()]);
+    let mut gate = Gate::under(policy, std::slice::from_ref(&n0));
     gate.bind(&pod("a-0").vram(2), "n0");
     gate.read(&n0.uses("a-0", 0, 3));
     assert_eq!(picked(&gate, "a").held, gib(&[3]));

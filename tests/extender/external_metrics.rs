@@ -70,7 +70,7 @@ impl Api {
     /// Three pods with a label, one of which is bound, and one without.
     fn usual() -> Self {
         let n0 = node("n0").gpus(1).replicas(8);
-        let site = Site::with(&[n0.clone()]);
+        let site = Site::with(std::slice::from_ref(&n0));
         for name in ["film-0", "film-1", "other"] {
             site.add(&labelled(name));
         }
@@ -90,7 +90,7 @@ impl Api {
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body);
-        (status, body.unwrap_or_else(|_| json!(null)))
+        (status, body.unwrap_or(Value::Null))
     }
 
     async fn list(&self, question: &str) -> (StatusCode, Value) {
