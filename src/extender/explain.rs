@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::gate::{Gate, Mode};
 use crate::cluster::pod;
 use crate::engine::accounting::Asker;
+use crate::engine::ledger::WaitingPod;
 use crate::engine::request::Share;
 use crate::engine::verdict::NodeVerdict;
 use crate::engine::{Bytes, GpuUuid, Ledger, NodeName, PodFacts, PodRef, Time, Vram};
@@ -179,7 +180,19 @@ fn explain(
 }
 
 /// How far a pod that exists has come.
-pub(super) fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
+fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
+    let is_it = |waiting: &WaitingPod<'_>| waiting.pod.uid == facts.id.uid;
+    let place = || ledger.waiting().enumerate().find(|(_, waiting)| is_it(waiting));
+    state_in_line(ledger, facts, place, now)
+}
+
+/// The same where its place in the waiting line, if it has one, is known or is to be looked for.
+pub(super) fn state_in_line<'a>(
+    ledger: &Ledger,
+    facts: &PodFacts,
+    place: impl FnOnce() -> Option<(usize, WaitingPod<'a>)>,
+    now: Time,
+) -> PodState {
     let claim = ledger.claim(&facts.id.uid);
     if let Some((node, claim)) = claim.filter(|(_, claim)| !claim.is_reserved()) {
         let charged = claim.planned.iter();
@@ -192,8 +205,7 @@ pub(super) fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
                 .collect(),
         };
     }
-    let mut line = ledger.waiting().enumerate();
-    match line.find(|(_, waiting)| waiting.pod.uid == facts.id.uid) {
+    match place() {
         Some((before_it, waiting)) => PodState::Waiting {
             waiting_seconds: now.since(waiting.since).as_secs_f64(),
             before_it,

@@ -7,6 +7,7 @@ use super::explain;
 use super::explain::{Ask, PodName, PodState};
 use super::gate::{Gate, Mode};
 use crate::engine::account::NodeAccount;
+use crate::engine::ledger::WaitingPod;
 use crate::engine::{Bytes, Ledger, NodeName, PodFacts, Time};
 
 /// Nodes that are looked at while the ledger is held: decisions wait no longer than for these.
@@ -160,28 +161,34 @@ fn without_a_place(ledger: &Ledger) -> impl Iterator<Item = &PodFacts> {
 }
 
 fn pending(ledger: &Ledger, now: Time) -> Vec<PendingPod> {
-    let waiting = ledger.waiting().filter_map(|one| ledger.pod(&one.pod.uid));
+    let places = ledger.waiting().enumerate();
+    let waiting = places.filter_map(|place| Some((ledger.pod(&place.1.pod.uid)?, Some(place))));
     let mut others: Vec<_> =
         without_a_place(ledger).filter(|pod| !ledger.is_waiting(&pod.id.uid)).collect();
     others.sort_unstable_by_key(|pod| (pod.created_at, &pod.id.uid));
-    let listed = waiting.chain(others).take(MOST_PENDING).enumerate();
+    let listed = waiting.chain(others.into_iter().map(|pod| (pod, None))).take(MOST_PENDING);
     let names: Vec<&str> = ledger.node_names().map(NodeName::as_str).collect();
-    listed
-        .map(|(place, facts)| {
-            let mut pod = describe(ledger, facts, now);
-            if place < MOST_EXPLAINED && ledger.is_waiting(&facts.id.uid) {
-                pod.nearest_miss = nearest_miss(ledger, facts, &names, now);
-            }
-            pod
-        })
-        .collect()
+    let shown = |(row, (facts, place)): (usize, (&PodFacts, Option<(usize, WaitingPod<'_>)>))| {
+        let is_explained = row < MOST_EXPLAINED && place.is_some();
+        let mut pod = describe(ledger, facts, place, now);
+        if is_explained {
+            pod.nearest_miss = nearest_miss(ledger, facts, &names, now);
+        }
+        pod
+    };
+    listed.enumerate().map(shown).collect()
 }
 
-fn describe(ledger: &Ledger, facts: &PodFacts, now: Time) -> PendingPod {
+fn describe(
+    ledger: &Ledger,
+    facts: &PodFacts,
+    place: Option<(usize, WaitingPod<'_>)>,
+    now: Time,
+) -> PendingPod {
     PendingPod {
         pod: PodName::of(&facts.id),
         priority: facts.priority,
-        state: explain::state(ledger, facts, now),
+        state: explain::state_in_line(ledger, facts, || place, now),
         asks: facts.ask.iter().flat_map(|ask| ask.all_shares().map(Ask::of)).collect(),
         problem: facts.ask.as_ref().err().map(ToString::to_string),
         nearest_miss: None,
