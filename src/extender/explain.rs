@@ -179,6 +179,9 @@ fn explain(
     explanation
 }
 
+/// How many are before a pod in the waiting line, and its entry there.
+pub(super) type Place<'a> = (usize, WaitingPod<'a>);
+
 /// How far a pod that exists has come.
 fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
     let is_it = |waiting: &WaitingPod<'_>| waiting.pod.uid == facts.id.uid;
@@ -190,7 +193,7 @@ fn state(ledger: &Ledger, facts: &PodFacts, now: Time) -> PodState {
 pub(super) fn state_in_line<'a>(
     ledger: &Ledger,
     facts: &PodFacts,
-    place: impl FnOnce() -> Option<(usize, WaitingPod<'a>)>,
+    place: impl FnOnce() -> Option<Place<'a>>,
     now: Time,
 ) -> PodState {
     let claim = ledger.claim(&facts.id.uid);

@@ -4,10 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::explain;
-use super::explain::{Ask, PodName, PodState};
+use super::explain::{Ask, Place, PodName, PodState};
 use super::gate::{Gate, Mode};
 use crate::engine::account::NodeAccount;
-use crate::engine::ledger::WaitingPod;
 use crate::engine::{Bytes, Ledger, NodeName, PodFacts, Time};
 
 /// Nodes that are looked at while the ledger is held: decisions wait no longer than for these.
@@ -168,7 +167,7 @@ fn pending(ledger: &Ledger, now: Time) -> Vec<PendingPod> {
     others.sort_unstable_by_key(|pod| (pod.created_at, &pod.id.uid));
     let listed = waiting.chain(others.into_iter().map(|pod| (pod, None))).take(MOST_PENDING);
     let names: Vec<&str> = ledger.node_names().map(NodeName::as_str).collect();
-    let shown = |(row, (facts, place)): (usize, (&PodFacts, Option<(usize, WaitingPod<'_>)>))| {
+    let shown = |(row, (facts, place)): (usize, (&PodFacts, Option<Place<'_>>))| {
         let is_explained = row < MOST_EXPLAINED && place.is_some();
         let mut pod = describe(ledger, facts, place, now);
         if is_explained {
@@ -179,12 +178,7 @@ fn pending(ledger: &Ledger, now: Time) -> Vec<PendingPod> {
     listed.enumerate().map(shown).collect()
 }
 
-fn describe(
-    ledger: &Ledger,
-    facts: &PodFacts,
-    place: Option<(usize, WaitingPod<'_>)>,
-    now: Time,
-) -> PendingPod {
+fn describe(ledger: &Ledger, facts: &PodFacts, place: Option<Place<'_>>, now: Time) -> PendingPod {
     PendingPod {
         pod: PodName::of(&facts.id),
         priority: facts.priority,
