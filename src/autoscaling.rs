@@ -1,16 +1,16 @@
 //! filmgate's figures for autoscalers: `external.metrics.k8s.io/v1beta1`, which the API server
-//! proxies to this process.
+//! proxies to this process, and KEDA's external scaler.
 //!
 //! ```text
 //! HPA ──▶ API server ──TLS, front proxy's certificate──▶ callers ──▶ api ──▶ catalogue ◀── ledger
-//!                   ◀──TokenReview, SubjectAccessReview── reviews ◀──┘
+//!                   ◀──TokenReview, SubjectAccessReview── reviews ◀──┘          ▲
+//! KEDA ──gRPC, TLS, a certificate of its own──▶ keda ─────────────────────────┘
 //! ```
 //!
-//! [`catalogue`] says what each metric means and computes it; [`api`] speaks Kubernetes' words;
-//! [`callers`] lets in whom the API server vouches for.
+//! [`catalogue`] says what each metric means and computes it; [`api`] speaks Kubernetes' words and
+//! [`keda`] KEDA's; [`callers`] lets in whom the API server vouches for.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use kube::Client;
 use tokio::net::TcpListener;
@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::extender::Gate;
 use crate::tls::{Clients, Identity, PeerCertificates, TlsError, TlsListener};
 
 pub mod api;
 pub mod callers;
 pub mod catalogue;
 pub mod front_proxy;
+pub mod keda;
 pub mod refusal;
 mod remembered;
 pub mod reviews;
@@ -34,7 +34,7 @@ pub mod selector;
 mod snapshot;
 mod wire;
 
-pub use snapshot::Snapshot;
+pub use snapshot::{Figures, Snapshot};
 
 /// The API's group, of which a cluster has one server.
 pub const GROUP: &str = "external.metrics.k8s.io";
@@ -69,7 +69,7 @@ pub enum ServeError {
 pub async fn serve(
     served: &Served,
     client: &Client,
-    gate: Arc<Gate>,
+    figures: Figures,
     clock: Clock,
     stop: &CancellationToken,
 ) -> Result<JoinHandle<std::io::Result<()>>, ServeError> {
@@ -79,8 +79,8 @@ pub async fn serve(
     let (tell, proxy) = watch::channel(None);
     let watching = tokio::spawn(front_proxy::watch_config(client.clone(), tell));
     let watching = AbortOnDropHandle::new(watching);
-    let callers = callers::Callers::new(proxy, reviews::ApiServer::new(client), clock.clone());
-    let router = api::router(gate, callers, clock);
+    let callers = callers::Callers::new(proxy, reviews::ApiServer::new(client), clock);
+    let router = api::router(figures, callers);
     let router = router.into_make_service_with_connect_info::<PeerCertificates>();
     let serving =
         axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());

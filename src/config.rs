@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::autoscaling::Served;
+use crate::autoscaling;
 use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
 use crate::readings::client::{AgentEndpoint, Trust};
@@ -17,6 +17,7 @@ mod agents;
 mod check;
 mod election;
 mod external_metrics;
+mod keda;
 mod settings;
 mod text;
 
@@ -48,7 +49,9 @@ pub struct Config {
     /// Which of several replicas answers.
     pub leader_election: LeaderElection,
     /// Where external metrics are served; `None`: nowhere.
-    pub external_metrics: Option<Served>,
+    pub external_metrics: Option<autoscaling::Served>,
+    /// Where KEDA is answered; `None`: nowhere.
+    pub keda: Option<autoscaling::keda::Served>,
     /// Where the agents are.
     pub agents: Agents,
     /// How agents prove themselves, and the extender to them; `None`: plain HTTP.

@@ -1,4 +1,5 @@
-//! TLS: what agents and the external metrics are served over, and how agents are checked.
+//! TLS: what agents, the external metrics and KEDA's scaler are served over, and how agents are
+//! checked.
 //!
 //! A server shows a certificate from a mounted secret, and takes a new one when the files change.
 //! Agents are found by address and their certificate names a service: readers check it against the
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use parking_lot::RwLock;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -20,21 +20,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 mod peer;
+mod watched;
 
 pub use peer::PeerCertificates;
+pub(crate) use watched::Watched;
 
 /// A peer that takes longer to shake hands is gone, or means no good.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes that are under way or done and not taken yet.
 const PENDING: usize = 64;
-/// Time between two looks at the files. The kubelet takes a minute to bring a changed secret.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +81,16 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
+/// What a server wants of a handshake.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    clients: Clients,
+    /// What is spoken afterwards, where the client may choose (ALPN).
+    protocols: &'static [&'static [u8]],
+}
+
 impl Identity {
-    fn read(&self, clients: Clients) -> Result<ServerConfig, TlsError> {
+    fn read(&self, terms: Terms) -> Result<ServerConfig, TlsError> {
         let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| in_file(&self.key, why))?;
         let in_pair = |why: rustls::Error| TlsError::Pair {
@@ -94,16 +101,13 @@ impl Identity {
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Provider)?;
-        let config = match clients {
+        let config = match terms.clients {
             Clients::NotAsked => config.with_no_client_auth(),
             Clients::MayShow => config.with_client_cert_verifier(peer::Anyone::verifier()),
         };
-        config.with_single_cert(certificates, key).map_err(in_pair)
-    }
-
-    /// What the files hold, to tell whether they changed.
-    fn contents(&self) -> [Option<Vec<u8>>; 2] {
-        [&self.certificate, &self.key].map(|path| std::fs::read(path).ok())
+        let mut config = config.with_single_cert(certificates, key).map_err(in_pair)?;
+        config.alpn_protocols = terms.protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
     }
 }
 
@@ -122,12 +126,23 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(in_file(path, "there is no certificate in it")) } else { Ok(found) }
 }
 
+/// The roots in that file.
+///
+/// # Errors
+/// When there are none.
+pub(crate) fn root_store(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        store.add(certificate).map_err(|why| in_file(path, why))?;
+    }
+    Ok(store)
+}
+
 /// Connections that have shaken hands. A slow peer delays nobody else.
 pub struct TlsListener {
     address: SocketAddr,
     ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     _accepting: AbortOnDropHandle<()>,
-    _watching: AbortOnDropHandle<()>,
 }
 
 impl TlsListener {
@@ -148,17 +163,24 @@ impl TlsListener {
         identity: Identity,
         clients: Clients,
     ) -> Result<Self, TlsError> {
-        let current = Arc::new(RwLock::new(Arc::new(identity.read(clients)?)));
+        Self::start(tcp, identity, Terms { clients, protocols: &[] })
+    }
+
+    /// The same for HTTP/2, where clients may show a certificate.
+    ///
+    /// # Errors
+    /// When the certificate or its key cannot be used.
+    pub fn for_grpc(tcp: TcpListener, identity: Identity) -> Result<Self, TlsError> {
+        Self::start(tcp, identity, Terms { clients: Clients::MayShow, protocols: &[b"h2"] })
+    }
+
+    fn start(tcp: TcpListener, identity: Identity, terms: Terms) -> Result<Self, TlsError> {
         let address = tcp.local_addr().map_err(|why| in_file(&identity.certificate, why))?;
+        let files = vec![identity.certificate.clone(), identity.key.clone()];
+        let current = Watched::start(files, move || identity.read(terms))?;
         let (done, ready) = mpsc::channel(PENDING);
-        let accepting = tokio::spawn(accept(tcp, Arc::clone(&current), done));
-        let watching = watch_files(identity, clients, current);
-        Ok(Self {
-            address,
-            ready,
-            _accepting: AbortOnDropHandle::new(accepting),
-            _watching: AbortOnDropHandle::new(watching),
-        })
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(tcp, current, done)));
+        Ok(Self { address, ready, _accepting: accepting })
     }
 }
 
@@ -181,14 +203,14 @@ impl Listener for TlsListener {
 
 async fn accept(
     mut tcp: TcpListener,
-    current: Arc<RwLock<Arc<ServerConfig>>>,
+    current: Watched<ServerConfig>,
     done: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
 ) {
     loop {
         let Ok(place) = done.clone().reserve_owned().await else { return };
         // axum's own, which bears with errors of single connections.
         let (stream, peer) = Listener::accept(&mut tcp).await;
-        let acceptor = TlsAcceptor::from(Arc::clone(&current.read()));
+        let acceptor = TlsAcceptor::from(current.now());
         tokio::spawn(async move {
             // Lines are small and must not wait for the next one.
             let _ = stream.set_nodelay(true);
@@ -199,33 +221,6 @@ async fn accept(
             }
         });
     }
-}
-
-/// A pair that cannot be used, as while one of two files is new, leaves the one before in force.
-fn watch_files(
-    identity: Identity,
-    clients: Clients,
-    current: Arc<RwLock<Arc<ServerConfig>>>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut seen = identity.contents();
-        let mut looks = tokio::time::interval(LOOK);
-        loop {
-            looks.tick().await;
-            let now = identity.contents();
-            if now == seen {
-                continue;
-            }
-            match identity.read(clients) {
-                Ok(config) => {
-                    *current.write() = Arc::new(config);
-                    tracing::info!("a new certificate is in force");
-                }
-                Err(error) => tracing::warn!(%error, "the new certificate is not taken"),
-            }
-            seen = now;
-        }
-    })
 }
 
 /// Whom readers trust: certificates of that name under these roots.
@@ -241,11 +236,8 @@ struct OneName {
 /// When the roots cannot be read, or the name is none.
 pub fn client_config(roots: &Path, name: &str) -> Result<ClientConfig, TlsError> {
     let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.into()))?;
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(roots)? {
-        store.add(certificate).map_err(|why| in_file(roots, why))?;
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
+    let store = Arc::new(root_store(roots)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(store, provider());
     let verifier = OneName { name, roots: verifier.build().map_err(|why| in_file(roots, why))? };
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -1,41 +1,30 @@
 //! The HTTP API: discovery, and a metric's values.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Extension, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, http};
-use kube::core::{Selector, SelectorExt as _};
 use serde::Deserialize;
 
 use super::callers::Callers;
 use super::catalogue::ExternalMetric;
 use super::refusal::Refusal;
 use super::reviews::{Attributes, Caller};
-use super::snapshot::Snapshots;
-use super::{selector, wire};
-use crate::clock::Clock;
-use crate::engine::PodFacts;
-use crate::extender::Gate;
-use crate::extender::gate::GateError;
+use super::{Figures, selector, wire};
 use crate::tls::PeerCertificates;
 
 #[derive(Clone)]
 struct App {
-    gate: Arc<Gate>,
+    figures: Figures,
     callers: Callers,
-    snapshots: Arc<Snapshots>,
-    clock: Clock,
 }
 
-/// The API of that gate's ledger, for callers who may. Whoever serves it provides
+/// The API that gives those figures to callers who may. Whoever serves it provides
 /// [`PeerCertificates`] as the connection's info.
-pub fn router(gate: Arc<Gate>, callers: Callers, clock: Clock) -> Router {
-    let app = App { gate, callers, snapshots: Arc::default(), clock };
+pub fn router(figures: Figures, callers: Callers) -> Router {
+    let app = App { figures, callers };
     Router::new()
         .route("/apis", get(groups))
         .route("/apis/external.metrics.k8s.io", get(group))
@@ -110,23 +99,16 @@ async fn values(
     if metric.is_of_fleet() && !selector.selects_all() {
         return Err(Refusal::NoSelector(metric.name));
     }
-    let is_leading = app.check_knowing()?;
-    let Some(snapshot) = app.snapshots.now(&app.gate, &app.clock).await else {
+    let is_leading = app.figures.check_knowing().map_err(Refusal::NotReady)?;
+    let Some(snapshot) = app.figures.now().await else {
         return Err(Refusal::Unanswered("the fleet's figures could not be computed".to_owned()));
     };
-    let is_picked = |facts: &PodFacts| picks(&namespace, &selector, facts);
-    let value = metric.value(&snapshot, is_picked);
+    let value = metric.value(&snapshot, |facts| selector::picks(&selector, &namespace, facts));
     Ok(Json(wire::Values::of(metric, value, is_leading)).into_response())
 }
 
-fn picks(namespace: &str, selector: &Selector, facts: &PodFacts) -> bool {
-    let nothing = BTreeMap::new();
-    &*facts.id.namespace == namespace
-        && selector.matches(facts.labels.as_deref().unwrap_or(&nothing))
-}
-
 async fn readyz(State(app): State<App>) -> Result<&'static str, Refusal> {
-    app.check_knowing().map(|_| "ok\n")
+    app.figures.check_knowing().map(|_| "ok\n").map_err(Refusal::NotReady)
 }
 
 async fn unknown_path(uri: http::Uri) -> Refusal {
@@ -136,14 +118,5 @@ async fn unknown_path(uri: http::Uri) -> Refusal {
 impl App {
     async fn may_get(&self, caller: &Caller, uri: &http::Uri) -> Result<(), Refusal> {
         self.callers.authorize(caller, Attributes::Path(uri.path().to_owned())).await
-    }
-
-    /// A standby knows the fleet as the leader does: whether this replica leads.
-    fn check_knowing(&self) -> Result<bool, Refusal> {
-        match self.gate.check_answering() {
-            Ok(()) => Ok(true),
-            Err(GateError::NotLeading) => Ok(false),
-            Err(why) => Err(Refusal::NotReady(why)),
-        }
     }
 }

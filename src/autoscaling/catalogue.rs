@@ -38,6 +38,17 @@ pub enum Amount {
     Ratio(f64),
 }
 
+impl Amount {
+    /// The number: pods, bytes, GPUs or a part.
+    #[must_use]
+    pub const fn as_f64(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Ratio(ratio) => ratio,
+        }
+    }
+}
+
 impl fmt::Display for Amount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

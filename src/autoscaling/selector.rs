@@ -1,8 +1,10 @@
 //! Label selectors as text, in the form in which Kubernetes writes them into a URL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kube::core::{Expression, Selector};
+use kube::core::{Expression, Selector, SelectorExt as _};
+
+use crate::engine::PodFacts;
 
 /// Kubernetes' limits.
 const LONGEST_NAME: usize = 63;
@@ -17,6 +19,13 @@ pub fn parse(text: &str) -> Result<Selector, String> {
         return Ok(Selector::default());
     }
     requirements(text).into_iter().map(|one| requirement(one.trim())).collect()
+}
+
+/// Whether it is a pod of that namespace that the selector picks.
+pub fn picks(selector: &Selector, namespace: &str, facts: &PodFacts) -> bool {
+    let nothing = BTreeMap::new();
+    &*facts.id.namespace == namespace
+        && selector.matches(facts.labels.as_deref().unwrap_or(&nothing))
 }
 
 /// Splits at commas outside parentheses.
@@ -95,10 +104,6 @@ fn is_word(text: &str, longest: usize, is_other: impl Fn(char) -> bool) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use kube::core::SelectorExt as _;
-
     use super::*;
 
     fn picks(selector: &str, labels: &[(&str, &str)]) -> bool {

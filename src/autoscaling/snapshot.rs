@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::engine::outlook::Survey;
 use crate::engine::{Outlook, Time};
 use crate::extender::Gate;
+use crate::extender::gate::GateError;
 
 /// A HorizontalPodAutoscaler asks every 15 s, and a cluster may have hundreds of them: a ledger is
 /// copied once for all that ask together.
@@ -23,14 +24,36 @@ pub struct Snapshot {
     pub outlook: Outlook,
 }
 
-/// Takes snapshots of a gate's ledger.
-#[derive(Debug, Default)]
-pub(super) struct Snapshots(Mutex<Option<(Time, Arc<Snapshot>)>>);
+/// What autoscalers are told from: snapshots of a gate's ledger. Cheap to clone.
+#[derive(Clone)]
+pub struct Figures(Arc<Source>);
 
-impl Snapshots {
-    /// One that is no older than [`SHARED_FOR`]; `None` when it could not be taken.
-    pub(super) async fn now(&self, gate: &Arc<Gate>, clock: &Clock) -> Option<Arc<Snapshot>> {
-        let mut last = self.0.lock().await;
+struct Source {
+    gate: Arc<Gate>,
+    clock: Clock,
+    last: Mutex<Option<(Time, Arc<Snapshot>)>>,
+}
+
+impl Figures {
+    /// Those of that gate, by its clock.
+    #[must_use]
+    pub fn of(gate: Arc<Gate>, clock: Clock) -> Self {
+        Self(Arc::new(Source { gate, clock, last: Mutex::default() }))
+    }
+
+    /// A standby knows the fleet as the leader does: whether this replica leads.
+    pub(super) fn check_knowing(&self) -> Result<bool, GateError> {
+        match self.0.gate.check_answering() {
+            Ok(()) => Ok(true),
+            Err(GateError::NotLeading) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// A snapshot that is no older than [`SHARED_FOR`]; `None` when it could not be taken.
+    pub(super) async fn now(&self) -> Option<Arc<Snapshot>> {
+        let Source { gate, clock, last } = &*self.0;
+        let mut last = last.lock().await;
         let is_young = |(until, _): &&(Time, Arc<Snapshot>)| clock.now() < *until;
         if let Some((_, snapshot)) = last.as_ref().filter(is_young) {
             return Some(Arc::clone(snapshot));

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{host_name, logging, shutdown};
-use crate::autoscaling;
+use crate::autoscaling::{self, Figures};
 use crate::clock::Clock;
 use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
 use crate::cluster::{
@@ -71,10 +71,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let verbs = serve(config.verbs, http::verbs_router(Arc::clone(&gate)), &served).await?;
     let ops = serve(config.metrics, http::ops_router(Arc::clone(&gate)), &served).await?;
     let mut listeners = vec![verbs, ops];
+    let figures = Figures::of(Arc::clone(&gate), clock.clone());
     if let Some(external) = &config.external_metrics {
-        let (gate, clock) = (Arc::clone(&gate), clock.clone());
-        listeners.push(autoscaling::serve(external, &client, gate, clock, &served).await?);
+        let (figures, clock) = (figures.clone(), clock.clone());
+        listeners.push(autoscaling::serve(external, &client, figures, clock, &served).await?);
         tracing::info!(address = %external.listen, "serving external metrics");
+    }
+    if let Some(keda) = &config.keda {
+        listeners.push(autoscaling::keda::serve(keda, figures, &served).await?);
+        tracing::info!(address = %keda.listen, tls = keda.tls.is_some(), "serving KEDA");
     }
     tracing::info!(verbs = %config.verbs, metrics = %config.metrics, mode = ?config.mode, "listening");
 

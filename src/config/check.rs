@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::agents::{agents, agents_trust};
 use super::election::leader_election;
 use super::external_metrics::external_metrics;
+use super::keda::keda;
 use super::settings::{FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
 use super::{Config, ConfigError, LogFormat};
@@ -32,6 +33,10 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
     let format = file.log.as_ref().and_then(|log| log.format.as_ref());
     let (verbs, metrics) = addresses(file.listen.as_ref())?;
+    let taken = [("listen.verbs", verbs), ("listen.metrics", metrics)];
+    let external_metrics = external_metrics(file.external_metrics.as_ref(), taken)?;
+    let external =
+        external_metrics.as_ref().map(|served| ("externalMetrics.listen", served.listen));
     let defaults = GateSettings::default();
     Ok(Config {
         mode: setting("mode", "enforce", file.mode.as_ref()).word(&modes, defaults.mode)?,
@@ -51,10 +56,8 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         scheduler_name: setting("schedulerName", "filmgate", file.scheduler_name.as_ref())
             .text("filmgate")?,
         leader_election: leader_election(file.leader_election.as_ref())?,
-        external_metrics: external_metrics(
-            file.external_metrics.as_ref(),
-            [("listen.verbs", verbs), ("listen.metrics", metrics)],
-        )?,
+        keda: keda(file.keda.as_ref(), taken.into_iter().chain(external))?,
+        external_metrics,
         agents: agents(settings)?,
         agents_trust: agents_trust(settings.file.agents.as_ref())?,
         kubeconfig: settings.kubeconfig.clone(),

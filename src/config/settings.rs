@@ -60,6 +60,8 @@ sections! {
         leader_election: LeaderElectionFile,
         /// Figures for autoscalers.
         external_metrics: ExternalMetricsFile,
+        /// KEDA's external scaler.
+        keda: KedaFile,
         /// Where the agents are.
         agents: AgentsFile,
         /// Logs.
@@ -115,6 +117,17 @@ sections! {
         certificate_file: Text,
         /// PEM: its key.
         key_file: Text,
+    }
+    /// `keda`.
+    KedaFile {
+        /// Its address.
+        listen: Text,
+        /// PEM: the certificate that is shown there.
+        certificate_file: Text,
+        /// PEM: its key.
+        key_file: Text,
+        /// PEM: the roots of KEDA's certificates.
+        client_ca_file: Text,
     }
     /// `agents`: one of the two.
     AgentsFile {

@@ -79,6 +79,7 @@ fn an_unknown_key_is_refused_by_name() {
         ("staleAftr: 3s", "staleAftr"),
         ("listen: {verb: '127.0.0.1:1'}", "verb"),
         ("externalMetrics: {certificate: x}", "certificate"),
+        ("keda: {caFile: x}", "caFile"),
         ("scoring: {packing: 1}", "packing"),
         ("agents: {static: [{node: n0, url: 'http://a', port: 1}]}", "port"),
     ] {
@@ -139,6 +140,21 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
             "externalMetrics: {certificateFile: ''}",
             r#"key externalMetrics.certificateFile: "" is empty"#,
         ),
+        (
+            "keda: {listen: 9115}",
+            r#"key keda.listen: "9115" is not an address with a port; write for example keda.listen: 0.0.0.0:9115"#,
+        ),
+        (
+            "{keda: {listen: '0.0.0.0:9114'}, externalMetrics: {}}",
+            r#"key keda.listen: "0.0.0.0:9114" is the address of externalMetrics.listen, too"#,
+        ),
+        (
+            "keda: {listen: '127.0.0.1:9110'}",
+            r#"key keda.listen: "127.0.0.1:9110" is the address of listen.verbs, too"#,
+        ),
+        ("keda: {certificateFile: ''}", r#"key keda.certificateFile: "" is empty"#),
+        ("keda: {keyFile: ''}", r#"key keda.keyFile: "" is empty"#),
+        ("keda: {clientCaFile: ''}", r#"key keda.clientCaFile: "" is empty"#),
         ("externalMetrics: {keyFile: ''}", r#"key externalMetrics.keyFile: "" is empty"#),
         (
             "agents: {static: [], endpointSlices: {}}",
@@ -167,6 +183,24 @@ fn external_metrics_are_off_unless_they_are_asked_for() {
     let served = Config::parse("externalMetrics: {}").unwrap().external_metrics.unwrap();
     assert_eq!(served.listen, "0.0.0.0:9114".parse().unwrap());
     assert!(served.identity.key.ends_with("external-metrics/tls.key"));
+}
+
+#[test]
+fn keda_is_answered_where_it_is_asked_for_and_without_tls_on_loopback_alone() {
+    assert_eq!(Config::parse("").unwrap().keda, None);
+    let served = |text: &str| Config::parse(text).unwrap().keda.unwrap();
+    let usual = served("keda: {}");
+    assert_eq!(usual.listen, "0.0.0.0:9115".parse().unwrap());
+    let tls = usual.tls.unwrap();
+    assert!(tls.identity.key.ends_with("keda/tls.key"), "{tls:?}");
+    assert!(tls.client_roots.ends_with("keda/ca.crt"), "{tls:?}");
+    assert!(served("keda: {listen: '10.0.0.1:9115'}").tls.is_some());
+    assert_eq!(served("keda: {listen: '127.0.0.1:9115'}").tls, None);
+    assert_eq!(served("keda: {listen: '[::1]:9115'}").tls, None);
+    for key in ["certificateFile", "keyFile", "clientCaFile"] {
+        let asked = served(&format!("keda: {{listen: '127.0.0.1:9115', {key}: a.pem}}"));
+        assert!(asked.tls.is_some(), "{key} is meant");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Ledger {
 
 impl Survey {
     /// Pods that run, or are to.
-    pub(super) fn living(&self) -> impl Iterator<Item = &PodFacts> {
+    pub(crate) fn living(&self) -> impl Iterator<Item = &PodFacts> {
         self.pods.iter().map(|facts| &**facts).filter(|facts| !facts.has_ended)
     }
 
