@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
-use filmgate::autoscaling::api;
 use filmgate::autoscaling::callers::Callers;
 use filmgate::autoscaling::catalogue::METRICS;
 use filmgate::autoscaling::reviews::{Attributes, Caller, Reviewer};
+use filmgate::autoscaling::{Figures, api};
 use filmgate::tls::PeerCertificates;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -63,7 +63,8 @@ impl Api {
     fn of(site: Site) -> Self {
         let names = Names::default();
         let callers = Callers::new(watch::channel(None).1, names.clone(), site.clock.clock());
-        let router = api::router(site.gate.clone(), callers, site.clock.clock());
+        let figures = Figures::of(site.gate.clone(), site.clock.clock());
+        let router = api::router(figures, callers);
         Self { site, names, router }
     }
 

@@ -2,8 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../support/eventually.rs"]
+mod eventually;
 #[path = "../support/metrics.rs"]
 mod exposition;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/engine.rs"]
 mod support;
 
@@ -16,6 +25,7 @@ mod external_metrics;
 mod filter;
 mod fleet;
 mod golden;
+mod keda;
 mod line;
 mod ops;
 mod others;
