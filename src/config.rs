@@ -15,6 +15,7 @@ use crate::readings::discovery::EndpointError;
 
 mod agents;
 mod check;
+mod comfyui;
 mod election;
 mod external_metrics;
 mod keda;
@@ -52,6 +53,8 @@ pub struct Config {
     pub external_metrics: Option<autoscaling::Served>,
     /// Where KEDA is answered; `None`: nowhere.
     pub keda: Option<autoscaling::keda::Served>,
+    /// Which pods' ComfyUIs are asked what they do; `None`: nobody's.
+    pub comfyui: Option<crate::comfyui::Settings>,
     /// Where the agents are.
     pub agents: Agents,
     /// How agents prove themselves, and the extender to them; `None`: plain HTTP.

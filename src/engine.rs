@@ -12,6 +12,7 @@ pub mod account;
 pub mod accounting;
 pub mod bytes;
 pub mod claim;
+pub mod comfyui;
 mod digest;
 pub mod ids;
 pub mod ledger;

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 mod columns;
+pub mod comfyui;
 pub mod config;
 pub mod demo;
 pub mod engine;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
 use self::catalogue::{Metric, replica};
+use crate::comfyui;
 use crate::engine::notice::Notice;
 use crate::engine::{AdmitError, Reason};
 use crate::extender::writer::BindOutcome;
@@ -38,6 +39,7 @@ pub struct Metrics {
     forged_annotations: IntCounter,
     growths: IntCounter,
     predictions: IntCounterVec,
+    comfyui_polls: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -63,6 +65,7 @@ impl Metrics {
             forged_annotations: counter(&replica::FORGED),
             growths: counter(&replica::GROWTHS),
             predictions: counters(&replica::PREDICTIONS),
+            comfyui_polls: counters(&replica::COMFYUI_POLLS),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -70,7 +73,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.requests.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.observed_refusals.clone()),
@@ -82,6 +85,7 @@ impl Metrics {
             Box::new(self.forged_annotations.clone()),
             Box::new(self.growths.clone()),
             Box::new(self.predictions.clone()),
+            Box::new(self.comfyui_polls.clone()),
         ];
         for one in all {
             let registered = self.registry.register(one);
@@ -97,6 +101,9 @@ impl Metrics {
         CONFLICTS.iter().for_each(|kind| drop(self.conflicts.with_label_values(&[kind])));
         LANDINGS.iter().for_each(|result| drop(self.predictions.with_label_values(&[result])));
         OUTCOMES.iter().for_each(|outcome| drop(self.binds.with_label_values(&[outcome])));
+        comfyui::OUTCOMES.iter().for_each(|outcome| {
+            drop(self.comfyui_polls.with_label_values(&[outcome]));
+        });
     }
 
     /// A call was answered. `outcome` is `ok` or an error's fixed word.
@@ -152,6 +159,11 @@ impl Metrics {
     /// This replica has taken over.
     pub fn takeover(&self) {
         self.takeovers.inc();
+    }
+
+    /// A ComfyUI was asked. `outcome` is one of [`comfyui::OUTCOMES`].
+    pub fn comfyui_poll(&self, outcome: &str) {
+        self.comfyui_polls.with_label_values(&[outcome]).inc();
     }
 
     /// The ledger noticed something of a pod.

@@ -26,12 +26,13 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 14] = [
+const OUTER: [&str; 15] = [
     "agent",
     "autoscaling",
     "bridge",
     "cli",
     "cluster",
+    "comfyui",
     "config",
     "demo",
     "explain",

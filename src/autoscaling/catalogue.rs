@@ -1,8 +1,7 @@
 //! The external metrics: one entry each, which says what it means and how it is computed.
 //!
 //! Names are path segments, resources of RBAC rules, and part of users' HorizontalPodAutoscalers:
-//! they do not change. A figure that is not the ledger's, as a queue in a pod, is one more kind of
-//! [`Source`].
+//! they do not change.
 
 use std::fmt;
 
@@ -34,7 +33,7 @@ enum Source {
 pub enum Amount {
     /// Pods, bytes, GPUs.
     Whole(u64),
-    /// A part, in thousandths.
+    /// A part or a mean, in thousandths.
     Ratio(f64),
 }
 
@@ -59,7 +58,7 @@ impl fmt::Display for Amount {
 }
 
 /// Every metric.
-pub const METRICS: [ExternalMetric; 7] = [
+pub const METRICS: [ExternalMetric; 9] = [
     ExternalMetric {
         name: "filmgate-pending-pods",
         meaning: "Pods of filmgate's scheduler that ask for a GPU, may run and are not bound.",
@@ -95,6 +94,24 @@ pub const METRICS: [ExternalMetric; 7] = [
             let ratios = &picked.utilization_ratios;
             let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
             (!ratios.is_empty()).then_some(Amount::Ratio(mean))
+        }),
+    },
+    ExternalMetric {
+        name: "filmgate-comfyui-queue-depth",
+        meaning: "Prompts that wait and prompts that run in the pods' ComfyUIs: the sum over those \
+                  that answer.",
+        source: Source::Pods(|picked| {
+            let depths = &picked.queue_depths;
+            (!depths.is_empty()).then(|| Amount::Whole(depths.iter().sum()))
+        }),
+    },
+    ExternalMetric {
+        name: "filmgate-comfyui-queue-depth-mean",
+        meaning: "The same for each pod whose ComfyUI answers: the mean.",
+        source: Source::Pods(|picked| {
+            let depths = &picked.queue_depths;
+            let mean = depths.iter().sum::<u64>() as f64 / depths.len() as f64;
+            (!depths.is_empty()).then_some(Amount::Ratio(mean))
         }),
     },
     ExternalMetric {
@@ -154,6 +171,7 @@ mod tests {
             pending: Pending { pods: 3, vram: Bytes::gib(36) },
             held: vec![Bytes::gib(4), Bytes::gib(8), Bytes::gib(3)],
             utilization_ratios: vec![0.5, 0.25],
+            queue_depths: vec![4, 0, 1, 0],
         };
         let value = |name| of_pods(name, &picked).unwrap();
         assert_eq!(value("filmgate-pending-pods"), "3");
@@ -161,6 +179,8 @@ mod tests {
         assert_eq!(value("filmgate-workload-vram-bytes-mean"), "5368709120");
         assert_eq!(value("filmgate-workload-vram-bytes-max"), "8589934592");
         assert_eq!(value("filmgate-gpu-utilization-ratio"), "375m");
+        assert_eq!(value("filmgate-comfyui-queue-depth"), "5");
+        assert_eq!(value("filmgate-comfyui-queue-depth-mean"), "1250m");
     }
 
     #[test]
@@ -171,6 +191,8 @@ mod tests {
             "filmgate-workload-vram-bytes-mean",
             "filmgate-workload-vram-bytes-max",
             "filmgate-gpu-utilization-ratio",
+            "filmgate-comfyui-queue-depth",
+            "filmgate-comfyui-queue-depth-mean",
         ] {
             assert_eq!(of_pods(name, &nobody), None, "{name}");
         }

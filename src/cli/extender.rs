@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{host_name, logging, shutdown};
 use crate::autoscaling::{self, Figures};
@@ -21,6 +22,7 @@ use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
 use crate::cluster::{
     self, Budgets, Identity, KubeWriter, NamespaceDefaults, WatchesEnded, Watching,
 };
+use crate::comfyui::{self, Poller};
 use crate::config::{Config, ElectionMode, Flags, LeaderElection};
 use crate::extender::agents::AgentLink;
 use crate::extender::lead::Replica;
@@ -92,6 +94,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let trust = config.agents_trust.clone();
         let agents = AgentLink::start(&config.agents, trust, &client, clock, Arc::clone(&gate))?;
         tokio::spawn(Arc::clone(&gate).run(Arc::new(agents)));
+        let _polling = poll_comfyui(config.comfyui.as_ref(), &gate)?;
         gate.set_ready(true);
         tracing::info!("ready");
         if let Some(election) = &election {
@@ -160,6 +163,16 @@ impl Election {
             ended = watching.ended() => Err(ended),
         }
     }
+}
+
+/// Asks the pods' ComfyUIs what they do, where that is wanted, until this is dropped.
+fn poll_comfyui(
+    settings: Option<&comfyui::Settings>,
+    gate: &Arc<Gate>,
+) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
+    let Some(settings) = settings else { return Ok(None) };
+    let poller = Poller::new(settings.clone(), Arc::clone(gate))?;
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(poller.run()))))
 }
 
 async fn serve(

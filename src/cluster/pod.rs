@@ -80,6 +80,7 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
         is_deleting: pod.metadata.deletion_timestamp.is_some(),
         nominated: nominated(pod),
         labels: pod.metadata.labels.clone().map(Arc::new),
+        address: address(pod),
         resource_version: Arc::from(pod.metadata.resource_version.as_deref().unwrap_or("")),
     })
 }
@@ -87,6 +88,11 @@ pub(super) fn facts_by_itself(pod: &Pod) -> Option<PodFacts> {
 fn started_at(pod: &Pod) -> Option<i64> {
     let started = pod.status.as_ref()?.start_time.as_ref()?;
     Some(started.0.as_second())
+}
+
+fn address(pod: &Pod) -> Option<Arc<str>> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Running"))?;
+    status.pod_ip.as_deref().filter(|ip| !ip.is_empty()).map(Arc::from)
 }
 
 fn nominated(pod: &Pod) -> Option<NodeName> {

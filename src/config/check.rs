@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::agents::{agents, agents_trust};
+use super::comfyui::comfyui;
 use super::election::leader_election;
 use super::external_metrics::external_metrics;
 use super::keda::keda;
@@ -58,6 +59,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         leader_election: leader_election(file.leader_election.as_ref())?,
         keda: keda(file.keda.as_ref(), taken.into_iter().chain(external))?,
         external_metrics,
+        comfyui: comfyui(file.comfyui.as_ref())?,
         agents: agents(settings)?,
         agents_trust: agents_trust(settings.file.agents.as_ref())?,
         kubeconfig: settings.kubeconfig.clone(),

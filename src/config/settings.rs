@@ -62,6 +62,8 @@ sections! {
         external_metrics: ExternalMetricsFile,
         /// KEDA's external scaler.
         keda: KedaFile,
+        /// Pods whose ComfyUI is asked what it does.
+        comfyui: ComfyUiFile,
         /// Where the agents are.
         agents: AgentsFile,
         /// Logs.
@@ -128,6 +130,15 @@ sections! {
         key_file: Text,
         /// PEM: the roots of KEDA's certificates.
         client_ca_file: Text,
+    }
+    /// `comfyui`.
+    ComfyUiFile {
+        /// Labels of the pods.
+        pod_selector: Text,
+        /// Where ComfyUI listens in them.
+        port: Text,
+        /// Time from one question to the next.
+        poll_interval: Text,
     }
     /// `agents`: one of the two.
     AgentsFile {

@@ -80,6 +80,7 @@ fn an_unknown_key_is_refused_by_name() {
         ("listen: {verb: '127.0.0.1:1'}", "verb"),
         ("externalMetrics: {certificate: x}", "certificate"),
         ("keda: {caFile: x}", "caFile"),
+        ("comfyui: {selector: app=comfyui}", "selector"),
         ("scoring: {packing: 1}", "packing"),
         ("agents: {static: [{node: n0, url: 'http://a', port: 1}]}", "port"),
     ] {
@@ -156,6 +157,17 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
         ("keda: {keyFile: ''}", r#"key keda.keyFile: "" is empty"#),
         ("keda: {clientCaFile: ''}", r#"key keda.clientCaFile: "" is empty"#),
         ("externalMetrics: {keyFile: ''}", r#"key externalMetrics.keyFile: "" is empty"#),
+        ("comfyui: {podSelector: ''}", r#"key comfyui.podSelector: "" is empty"#),
+        ("comfyui: {podSelector: app on a}", r#"key comfyui.podSelector: "app on a" "#),
+        (
+            "comfyui: {port: 0}",
+            r#"key comfyui.port: "0" is not a port, 1 to 65535; write for example comfyui.port: 8188"#,
+        ),
+        ("comfyui: {port: 81880}", r#"key comfyui.port: "81880" is not a port"#),
+        (
+            "comfyui: {pollInterval: 200ms}",
+            r#"key comfyui.pollInterval: "200ms" is below 1s; write for example comfyui.pollInterval: 5s"#,
+        ),
         (
             "agents: {static: [], endpointSlices: {}}",
             "keys agents.static and agents.endpointSlices exclude each other",
@@ -201,6 +213,14 @@ fn keda_is_answered_where_it_is_asked_for_and_without_tls_on_loopback_alone() {
         let asked = served(&format!("keda: {{listen: '127.0.0.1:9115', {key}: a.pem}}"));
         assert!(asked.tls.is_some(), "{key} is meant");
     }
+}
+
+#[test]
+fn comfyuis_are_asked_where_that_is_wanted() {
+    assert_eq!(Config::parse("").unwrap().comfyui, None);
+    let asked = Config::parse("comfyui: {}").unwrap().comfyui.unwrap();
+    assert_eq!(asked.pod_selector.to_string(), "app=comfyui");
+    assert_eq!((asked.port, asked.poll_interval), (8188, Duration::from_secs(5)));
 }
 
 #[test]

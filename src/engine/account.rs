@@ -74,6 +74,9 @@ pub struct GpuAccount {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tenant {
+    /// The pod's UID.
+    #[serde(skip)]
+    pub uid: PodUid,
     /// `namespace/name`, or the UID of a pod that is only measured.
     pub pod: String,
     /// How far its claim has come; `measured` where it has none.
@@ -85,6 +88,12 @@ pub struct Tenant {
     /// How much more that is than the pod's charge, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over_charge_bytes: Option<Bytes>,
+    /// How many prompts its ComfyUI has; absent where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_depth: Option<u64>,
+    /// What of `measured_bytes` its ComfyUI holds as cache; absent where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_bytes: Option<Bytes>,
     /// Someone else bound it: filmgate decided nothing about it.
     #[serde(skip_serializing_if = "is_false")]
     pub is_unmanaged: bool,
@@ -172,11 +181,14 @@ fn tenants(node: &Node, position: usize, ledger: &Ledger, except: Option<&PodUid
         let charges = accounting::charges(claim, reading);
         let charge = charges.into_iter().find(|charge| charge.gpu == position)?;
         Some(Tenant {
+            uid: claim.pod.uid.clone(),
             pod: claim.pod.to_string(),
             state: claim.state.word(),
             charged_bytes: charge.bytes,
             measured_bytes: claim.memory_on(gpu).map_or(Bytes::ZERO, |memory| memory.used),
             over_charge_bytes: Some(claim.over_charge_on(gpu)).filter(|over| *over > Bytes::ZERO),
+            queue_depth: None,
+            cache_bytes: None,
             is_unmanaged: claim.is_unmanaged(),
             is_elsewhere: claim.was_bound() && claim.is_elsewhere(reading),
         })
@@ -184,11 +196,14 @@ fn tenants(node: &Node, position: usize, ledger: &Ledger, except: Option<&PodUid
     let has_claim = |uid: &PodUid| node.claims.iter().any(|claim| claim.pod.uid == *uid);
     let unclaimed = gpu.pods.iter().filter(|memory| !has_claim(&memory.uid));
     let measured = unclaimed.map(|memory| Tenant {
+        uid: memory.uid.clone(),
         pod: pod_name(ledger, &memory.uid),
         state: "measured",
         charged_bytes: Bytes::ZERO,
         measured_bytes: memory.used,
         over_charge_bytes: None,
+        queue_depth: None,
+        cache_bytes: None,
         is_unmanaged: false,
         is_elsewhere: false,
     });

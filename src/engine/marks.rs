@@ -124,6 +124,7 @@ mod tests {
             is_deleting: false,
             nominated: None,
             labels: None,
+            address: None,
             resource_version: "1".into(),
         }
     }

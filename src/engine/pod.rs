@@ -45,6 +45,8 @@ pub struct PodFacts {
     pub nominated: Option<NodeName>,
     /// `metadata.labels`: only to tell who selects it, a `PodDisruptionBudget` or a metric's reader.
     pub labels: Option<Arc<BTreeMap<String, String>>>,
+    /// `status.podIP` while its containers run: only to ask them how they are.
+    pub address: Option<Arc<str>>,
     /// `metadata.resourceVersion` as last seen: the precondition of a Binding.
     pub resource_version: Arc<str>,
 }

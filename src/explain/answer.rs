@@ -38,8 +38,43 @@ pub struct Answer {
     pub problem: Option<String>,
     /// How near it came, where no node takes it.
     pub nearest_miss: Option<String>,
+    /// What its ComfyUI says.
+    pub comfyui: Option<ComfyUi>,
     /// What each node says.
     pub nodes: Vec<Node>,
+}
+
+/// What a pod's ComfyUI says of itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComfyUi {
+    /// What was wrong with the last answer.
+    pub trouble: Option<Refusal>,
+    /// Its prompts, where it has told them of late.
+    pub queue: Option<Queue>,
+    /// Its devices.
+    pub devices: Vec<TorchDevice>,
+}
+
+/// Prompts of one ComfyUI.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Queue {
+    /// Those that are executed.
+    pub running: u64,
+    /// Those that wait.
+    pub pending: u64,
+}
+
+/// What PyTorch has of one device.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TorchDevice {
+    /// Its name.
+    pub name: String,
+    /// What PyTorch has taken.
+    pub torch_total_bytes: Bytes,
+    /// What of that no tensor is in.
+    pub torch_free_bytes: Bytes,
 }
 
 /// Which pod.
@@ -151,12 +186,32 @@ pub struct Tenant {
     pub measured_bytes: Bytes,
     /// How much more that is than its charge.
     pub over_charge_bytes: Option<Bytes>,
+    /// How many prompts its ComfyUI has.
+    pub queue_depth: Option<u64>,
+    /// What of the measured memory its ComfyUI holds as cache.
+    pub cache_bytes: Option<Bytes>,
     /// Someone else bound it.
     #[serde(default)]
     pub is_unmanaged: bool,
     /// It is not on the GPU that it was sent to.
     #[serde(default)]
     pub is_elsewhere: bool,
+}
+
+impl ComfyUi {
+    /// What it does, in a line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let queue = self.queue.map_or("what it does is not known".to_owned(), |queue| {
+            format!("{} prompts run, {} wait", queue.running, queue.pending)
+        });
+        let devices = self.devices.iter().map(|device| {
+            let TorchDevice { name, torch_total_bytes: total, torch_free_bytes: free } = device;
+            format!("PyTorch has {total} of {name}, {free} of that in no tensor")
+        });
+        let trouble = self.trouble.as_ref().map(|trouble| trouble.text.clone());
+        std::iter::once(queue).chain(devices).chain(trouble).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl Tenant {
@@ -173,7 +228,19 @@ impl Tenant {
         if self.is_elsewhere {
             words += ", not where it was sent";
         }
-        words
+        words + &self.queue_words()
+    }
+
+    fn queue_words(&self) -> String {
+        match (self.queue_depth, self.cache_bytes) {
+            (None, _) => String::new(),
+            (Some(0), Some(cache)) if cache > Bytes::ZERO => {
+                format!(", idle with {cache} of cache")
+            }
+            (Some(0), _) => ", idle".to_owned(),
+            (Some(1), _) => ", 1 prompt".to_owned(),
+            (Some(depth), _) => format!(", {depth} prompts"),
+        }
     }
 }
 
@@ -193,5 +260,39 @@ mod tests {
         assert_eq!(tenant.words(), "art/p bound by others, 1.0 GiB past its charge");
         tenant.is_elsewhere = true;
         assert!(tenant.words().ends_with(", not where it was sent"));
+    }
+
+    #[test]
+    fn says_what_the_comfyui_of_a_tenant_does() {
+        let mut tenant: Tenant = serde_json::from_value(serde_json::json!({
+            "pod": "art/p", "state": "bound", "chargedBytes": 1 << 30, "measuredBytes": 2_u64 << 30,
+            "queueDepth": 0, "cacheBytes": 0,
+        }))
+        .unwrap();
+        assert_eq!(tenant.words(), "art/p bound, idle");
+        tenant.cache_bytes = Some(Bytes::gib(1));
+        assert_eq!(tenant.words(), "art/p bound, idle with 1.0 GiB of cache");
+        tenant.queue_depth = Some(3);
+        assert_eq!(tenant.words(), "art/p bound, 3 prompts");
+    }
+
+    #[test]
+    fn says_what_a_comfyui_does() {
+        let comfyui: ComfyUi = serde_json::from_value(serde_json::json!({
+            "isUp": true, "queue": {"running": 1, "pending": 4}, "ageSeconds": 1.0,
+            "devices": [{"name": "cuda:0 L4", "index": 0, "torchTotalBytes": 3_u64 << 30,
+                         "torchFreeBytes": 1 << 30}],
+        }))
+        .unwrap();
+        assert_eq!(
+            comfyui.words(),
+            "1 prompts run, 4 wait; PyTorch has 3.0 GiB of cuda:0 L4, 1.0 GiB of that in no tensor"
+        );
+        let lost: ComfyUi = serde_json::from_value(serde_json::json!({
+            "isUp": false, "trouble": {"code": "status", "text": "/prompt answers 500"},
+            "ageSeconds": 1.0, "devices": [],
+        }))
+        .unwrap();
+        assert_eq!(lost.words(), "what it does is not known; /prompt answers 500");
     }
 }

@@ -56,6 +56,9 @@ fn head(text: &mut String, answer: &Answer) -> fmt::Result {
     if let Some(miss) = &answer.nearest_miss {
         writeln!(text, "nearest miss: {miss}")?;
     }
+    if let Some(comfyui) = &answer.comfyui {
+        writeln!(text, "ComfyUI: {}", comfyui.words())?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::gate::{Gate, Mode};
 use crate::cluster::pod;
 use crate::engine::accounting::Asker;
+use crate::engine::comfyui::State;
 use crate::engine::ledger::WaitingPod;
 use crate::engine::request::Share;
 use crate::engine::verdict::NodeVerdict;
@@ -35,6 +36,9 @@ pub struct Explanation {
     /// How near it came, where no node takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_miss: Option<String>,
+    /// What its ComfyUI says; absent where it is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comfyui: Option<State>,
     /// What each node says, best first, then those that refuse.
     pub nodes: Vec<NodeVerdict>,
 }
@@ -119,7 +123,8 @@ pub fn existing(gate: &Gate, namespace: &str, name: &str) -> Option<Explanation>
             |facts: &&PodFacts| *facts.id.namespace == *namespace && *facts.id.name == *name;
         let facts = ledger.pods().find(is_it)?;
         let state = state(ledger, facts, now);
-        Some(explain(gate, ledger, facts, state, now))
+        let comfyui = gate.with_comfyui(|instances| instances.state(&facts.id.uid, now));
+        Some(Explanation { comfyui, ..explain(gate, ledger, facts, state, now) })
     })
 }
 
@@ -144,6 +149,7 @@ fn empty(gate: &Gate, pod: PodName, state: PodState) -> Explanation {
         asks: Vec::new(),
         problem: None,
         nearest_miss: None,
+        comfyui: None,
         nodes: Vec::new(),
     }
 }
@@ -168,6 +174,9 @@ fn explain(
     explanation.asks = ask.all_shares().map(Ask::of).collect();
     let asker = Asker { pod: Some(uid), priority: facts.priority, ..Asker::anyone() };
     explanation.nodes = ledger.explain_to(asker, ask, names.iter().copied(), now);
+    let gpus = explanation.nodes.iter_mut().flat_map(|node| &mut node.gpus);
+    let tenants = gpus.flat_map(|gpu| &mut gpu.account.tenants);
+    gate.with_comfyui(|instances| instances.tell(tenants, now));
     explanation.nodes.sort_by(|left, right| {
         let by_score = right.score.unwrap_or(-1.0).total_cmp(&left.score.unwrap_or(-1.0));
         by_score.then_with(|| left.node.cmp(&right.node))

@@ -106,7 +106,10 @@ pub fn fleet(gate: &Gate, part: &Part) -> Fleet {
     let mut nodes = Vec::new();
     for some in names.chunks(NODES_AT_A_TIME) {
         let names = some.iter().map(NodeName::as_str);
-        let accounts = gate.with_ledger(|ledger| ledger.accounts(names, now));
+        let mut accounts = gate.with_ledger(|ledger| ledger.accounts(names, now));
+        let gpus = accounts.iter_mut().flat_map(|node| &mut node.gpus);
+        let tenants = gpus.flat_map(|gpu| &mut gpu.tenants);
+        gate.with_comfyui(|instances| instances.tell(tenants, now));
         nodes.extend(accounts.into_iter().filter(|node| matches(node, &part.matching)));
     }
     let matched_nodes = nodes.len();

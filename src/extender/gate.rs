@@ -19,10 +19,12 @@ use super::writer::ClusterWriter;
 use crate::clock::Clock;
 use crate::cluster::budgets::Budgets;
 use crate::cluster::defaults::NamespaceDefaults;
+use crate::engine::comfyui::Instances;
 use crate::engine::{Bytes, Ledger, NodeName, PodFacts, Policy, Time};
 use crate::metrics::Metrics;
 
 mod bind;
+mod comfyui;
 mod decide;
 mod early;
 mod feed;
@@ -142,6 +144,8 @@ pub struct Gate {
     defaults: Arc<NamespaceDefaults>,
     budgets: Arc<Budgets>,
     early: Mutex<EarlyRefusals>,
+    /// Taken after the ledger's lock, where both are.
+    comfyui: RwLock<Instances>,
     writer: Arc<dyn ClusterWriter>,
     metrics: Metrics,
     clock: Clock,
@@ -182,6 +186,7 @@ impl Gate {
             defaults,
             budgets,
             early: Mutex::default(),
+            comfyui: RwLock::default(),
             writer,
             metrics: Metrics::new(),
             clock,

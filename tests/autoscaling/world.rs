@@ -45,6 +45,11 @@ pub(crate) struct World {
 impl World {
     /// A node with one GPU of 24 GiB.
     pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more lines of filmgate's configuration.
+    pub(crate) async fn start_with(settings: &str) -> Self {
         let files = TempDir::new().unwrap();
         let authority = Authority::create(files.path(), "serving");
         let identity = authority.issued(NAME);
@@ -54,7 +59,7 @@ impl World {
             "certificateFile": identity.certificate,
             "keyFile": identity.key,
         });
-        let settings = format!("externalMetrics: {served}\n");
+        let settings = format!("externalMetrics: {served}\n{settings}");
         let nodes = vec![SimulatedNode::new("n0", &[24])];
         let replicas = Replicas::start_with(nodes, Election::Off, Terms::SHORT, &settings).await;
         let world = Self { replicas, port, authority, files };

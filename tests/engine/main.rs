@@ -9,6 +9,7 @@ mod accounting;
 mod admission;
 mod attribution;
 mod books;
+mod comfyui;
 mod exclusive;
 mod multi;
 mod nodes;

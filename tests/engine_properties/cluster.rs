@@ -117,6 +117,7 @@ impl Cluster {
             is_deleting: false,
             nominated: None,
             labels: None,
+            address: None,
             resource_version: Arc::from(""),
         };
         self.pods.push(ApiPod {

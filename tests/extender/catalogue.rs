@@ -20,6 +20,7 @@ async fn eventful() -> Site {
     site.read(&n0().uses("grown", 0, 9));
     site.gate.round();
     site.filter(&asking("refused", "40Gi"), &["n0"]).await;
+    site.told_by_comfyui("grown", 1, 2);
     site
 }
 

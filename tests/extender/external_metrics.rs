@@ -139,6 +139,31 @@ async fn a_selector_picks_the_pods_by_their_labels() {
 }
 
 #[tokio::test]
+async fn prompts_are_those_of_the_pods_that_answer() {
+    let api = Api::usual();
+    let (depth, mean) = ("filmgate-comfyui-queue-depth", "filmgate-comfyui-queue-depth-mean");
+    for metric in [depth, mean] {
+        let (status, none) = api.list(metric).await;
+        assert_eq!((status, &none["items"]), (StatusCode::OK, &json!([])), "nobody was asked");
+    }
+    api.site.add(&bound(labelled("film-3"), "n0"));
+    api.site.add(&bound(labelled("other-1"), "n0"));
+    api.site.told_by_comfyui("film-2", 1, 4);
+    api.site.told_by_comfyui("film-3", 0, 0);
+    api.site.told_by_comfyui("other-1", 1, 1);
+    let film = "?labelSelector=app%3Dfilm";
+    assert_eq!(api.value(depth).await, "7");
+    assert_eq!(api.value(&format!("{depth}{film}")).await, "5");
+    assert_eq!(api.value(&format!("{mean}{film}")).await, "2500m");
+    api.site.clock.advance(Duration::from_secs(10));
+    api.site.told_by_comfyui("film-3", 0, 0);
+    api.site.clock.advance(Duration::from_secs(5));
+    assert_eq!(api.value(&format!("{depth}{film}")).await, "0", "what film-2 said is old");
+    api.site.clock.advance(Duration::from_secs(15));
+    assert_eq!(api.list(depth).await.1["items"], json!([]), "unknown, and not zero");
+}
+
+#[tokio::test]
 async fn figures_of_the_fleet_are_of_every_namespace_and_take_no_selector() {
     let api = Api::usual();
     // The bound pod is charged 12 of 23.5 GiB, and a second does not fit beside it.

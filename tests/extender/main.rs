@@ -20,6 +20,7 @@ mod bad_input;
 mod bind;
 mod browser;
 mod catalogue;
+mod comfyui;
 mod explain;
 mod external_metrics;
 mod filter;

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use filmgate::clock::ManualClock;
 use filmgate::cluster::pod::facts;
+use filmgate::engine::comfyui::{Poll, Queue, TorchDevice, Trouble};
 use filmgate::engine::{Bytes, Policy, Time};
 use filmgate::extender::{Gate, GateSettings, Mode, http};
 use http_body_util::BodyExt as _;
@@ -94,6 +95,29 @@ impl Site {
     pub(crate) fn add(&self, pod: &Value) {
         let facts = facts(&serde_json::from_value(pod.clone()).unwrap(), None);
         self.gate.apply_pod(facts.expect("a pod with a GPU"));
+    }
+
+    /// The pod's ComfyUI says that so many prompts run and wait, and that PyTorch has 6 GiB.
+    pub(crate) fn told_by_comfyui(&self, pod: &str, running: u64, pending: u64) {
+        let device = TorchDevice {
+            name: "cuda:0 NVIDIA L4".into(),
+            index: 0,
+            torch_total_bytes: Bytes::gib(6),
+            torch_free_bytes: Bytes::gib(1),
+        };
+        self.comfyui_says(pod, Ok(Queue { running, pending }), Ok(vec![device]));
+    }
+
+    /// It was asked now, and what it says counts for 15 s.
+    pub(crate) fn comfyui_says(
+        &self,
+        pod: &str,
+        queue: Result<Queue, Trouble>,
+        devices: Result<Vec<TorchDevice>, Trouble>,
+    ) {
+        let asked_at = self.clock.now();
+        let until = asked_at + Duration::from_secs(15);
+        self.gate.note_comfyui(&pod.into(), Poll { asked_at, until, queue, devices });
     }
 
     /// All that the gate knows; equal texts mean an unchanged ledger.

@@ -158,6 +158,7 @@ async fn eventful() -> Site {
         site.add(&asking(pod, vram));
         site.filter(&asking(pod, vram), &["n0", "n1"]).await;
     }
+    site.told_by_comfyui("grown", 0, 0);
     site
 }
 

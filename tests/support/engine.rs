@@ -206,6 +206,7 @@ pub(crate) fn pod(name: &str) -> Pod {
             is_deleting: false,
             nominated: None,
             labels: None,
+            address: None,
             resource_version: "1".into(),
         },
     }

@@ -11,6 +11,7 @@ pub mod agents;
 pub mod authority;
 pub mod binaries;
 pub mod cluster;
+pub mod comfyui;
 pub mod events;
 pub mod eventually;
 pub mod figures;

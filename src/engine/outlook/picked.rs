@@ -17,6 +17,9 @@ pub struct Picked {
     /// How much each GPU computes, 0 to 1, that one of them has a process on; where processes
     /// cannot be told apart by pod, each that the kubelet's book gives to one of them.
     pub utilization_ratios: Vec<f64>,
+    /// How many prompts each has, of those that run and whose ComfyUI has told it of late; in no
+    /// order.
+    pub queue_depths: Vec<u64>,
 }
 
 impl Survey {
@@ -30,6 +33,8 @@ impl Survey {
         }
         let running = self.living().filter(|facts| facts.node.is_some() && is_picked(facts));
         let running = Running::of(running);
+        let queues = self.queues.iter().filter(|(pod, _)| running.uids.contains(pod));
+        picked.queue_depths = queues.map(|(_, queue)| queue.depth()).collect();
         let mut held: HashMap<&PodUid, Bytes> = HashMap::new();
         for node in self.nodes.iter().filter(|node| node.is_usable) {
             for gpu in &node.reading.gpus {

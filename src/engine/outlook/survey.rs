@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::room::{Room, Sharing};
 use crate::engine::accounting::NodeView;
+use crate::engine::comfyui::Queue;
 use crate::engine::ledger::Policy;
 use crate::engine::{Attribution, Bytes, Ledger, NodeName, PodFacts, PodUid, Reading, Time};
 
@@ -22,6 +23,8 @@ pub struct Survey {
     pub(super) claimed: HashMap<PodUid, Claimed>,
     /// Whose pods count as pending.
     pub(super) scheduler: Arc<str>,
+    /// What the pods' ComfyUIs have to do, as far as it is known.
+    pub(super) queues: HashMap<PodUid, Queue>,
 }
 
 /// A node at that moment.
@@ -62,6 +65,7 @@ impl Ledger {
             nodes: self.surveyed(now).collect(),
             claimed: claimed.collect(),
             scheduler: scheduler.clone(),
+            queues: HashMap::new(),
             pods,
         }
     }
@@ -83,6 +87,12 @@ impl Ledger {
 }
 
 impl Survey {
+    /// The same where the prompts of these pods are known.
+    #[must_use]
+    pub fn with_queues(self, queues: HashMap<PodUid, Queue>) -> Self {
+        Self { queues, ..self }
+    }
+
     /// Pods that run, or are to.
     pub(crate) fn living(&self) -> impl Iterator<Item = &PodFacts> {
         self.pods.iter().map(|facts| &**facts).filter(|facts| !facts.has_ended)

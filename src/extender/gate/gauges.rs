@@ -5,14 +5,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+mod comfyui;
+
+use comfyui::ComfyUiFigures;
+
 use super::Gate;
 use crate::engine::accounting::GpuState;
+use crate::engine::comfyui::Instances;
 use crate::engine::ledger::OverCharge;
 use crate::engine::outlook::{Footprint, Survey};
 use crate::engine::{Bytes, Ledger, NodeName, Outlook, PodRef, Time};
 use crate::extender::writer::SideWrites;
 use crate::metrics::catalogue::{Metric, ledger as fleet, replica};
-use crate::metrics::exposition::Exposition;
+use crate::metrics::exposition::{Exposition, Family};
 
 /// What a replica says of itself.
 struct OwnFigures {
@@ -33,6 +38,7 @@ struct FleetFigures {
     waiting: usize,
     longest_wait: Duration,
     in_doubt: usize,
+    comfyui: ComfyUiFigures,
 }
 
 impl Gate {
@@ -43,7 +49,9 @@ impl Gate {
         let is_leading = self.is_leading();
         let (own, fleet) = self.with_ledger(|ledger| {
             let scheduler = &self.settings.scheduler_name;
-            let fleet = is_leading.then(|| FleetFigures::of(ledger, scheduler, now));
+            let fleet = is_leading.then(|| {
+                self.with_comfyui(|instances| FleetFigures::of(ledger, instances, scheduler, now))
+            });
             (self.own_figures(ledger, is_leading, now), fleet)
         });
         let mut page = Exposition::after(self.metrics().render());
@@ -58,7 +66,8 @@ impl Gate {
     #[must_use]
     pub fn survey(&self) -> Survey {
         let now = self.clock.now();
-        self.with_ledger(|ledger| ledger.survey(&self.settings.scheduler_name, now))
+        let survey = self.with_ledger(|ledger| ledger.survey(&self.settings.scheduler_name, now));
+        survey.with_queues(self.with_comfyui(|instances| instances.queues(now)))
     }
 
     fn own_figures(&self, ledger: &Ledger, is_leading: bool, now: Time) -> OwnFigures {
@@ -96,7 +105,7 @@ impl OwnFigures {
 }
 
 impl FleetFigures {
-    fn of(ledger: &Ledger, scheduler: &Arc<str>, now: Time) -> Self {
+    fn of(ledger: &Ledger, instances: &Instances, scheduler: &Arc<str>, now: Time) -> Self {
         let unmanaged = ledger.unmanaged_pods();
         let waits = ledger.waiting().map(|one| now.since(one.since));
         Self {
@@ -109,6 +118,7 @@ impl FleetFigures {
             waiting: ledger.waiting().count(),
             longest_wait: waits.max().unwrap_or_default(),
             in_doubt: ledger.in_doubt().count(),
+            comfyui: ComfyUiFigures::of(ledger, instances, now),
         }
     }
 
@@ -122,6 +132,7 @@ impl FleetFigures {
         page.single(&fleet::NOMINATED_CLAIMS, self.nominations);
         page.single(&fleet::RESERVED_CLAIMS, self.reservations);
         page.single(&fleet::BINDINGS_IN_DOUBT, self.in_doubt);
+        self.comfyui.write(page);
     }
 
     fn write_gpus(&self, page: &mut Exposition) {
@@ -154,11 +165,7 @@ impl FleetFigures {
         for (node, pods) in &self.unmanaged {
             unmanaged.sample([node.as_str()], pods);
         }
-        let mut over_charges = page.family(&fleet::POD_OVER_CHARGE);
-        for PodFigure { pod, node, gpu, bytes } in &self.over_charges {
-            let labels = [&*pod.namespace, &*pod.name, node.as_str(), &gpu.to_string()];
-            over_charges.sample(labels, bytes.get());
-        }
+        PodFigure::write_all(&self.over_charges, page.family(&fleet::POD_OVER_CHARGE));
     }
 }
 
@@ -217,5 +224,12 @@ impl PodFigure {
     fn of(over: OverCharge<'_>) -> Self {
         let OverCharge { claim, node, gpu, bytes } = over;
         Self { pod: claim.pod.clone(), node: node.clone(), gpu, bytes }
+    }
+
+    fn write_all(figures: &[Self], mut family: Family<'_>) {
+        for Self { pod, node, gpu, bytes } in figures {
+            let labels = [&*pod.namespace, &*pod.name, node.as_str(), &gpu.to_string()];
+            family.sample(labels, bytes.get());
+        }
     }
 }

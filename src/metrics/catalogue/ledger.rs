@@ -29,6 +29,11 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         NOMINATED_CLAIMS,
         RESERVED_CLAIMS,
         BINDINGS_IN_DOUBT,
+        COMFYUI_UP,
+        COMFYUI_PROMPTS,
+        COMFYUI_TORCH,
+        POD_WORKING,
+        POD_CACHE,
     ],
 };
 
@@ -247,4 +252,53 @@ pub(crate) const BINDINGS_IN_DOUBT: Metric = Metric {
     help: "Bindings whose outcome is not known.",
     purpose: "Whether the API server leaves Bindings unanswered.",
     series: "1",
+};
+
+pub(crate) const COMFYUI_UP: Metric = Metric {
+    name: "filmgate_comfyui_up",
+    kind: Kind::Gauge,
+    labels: &["namespace", "pod"],
+    help: "Whether the pod's ComfyUI told its prompts when it was asked last.",
+    purpose: "Which ComfyUI hangs, or cannot be reached.",
+    series: "pods that are asked; none without `comfyui` in the configuration",
+};
+
+pub(crate) const COMFYUI_PROMPTS: Metric = Metric {
+    name: "filmgate_comfyui_queue_prompts",
+    kind: Kind::Gauge,
+    labels: &["namespace", "pod", "state"],
+    help: "Prompts that run and prompts that are pending in the pod's ComfyUI. A pod that has not \
+           told of late has no series.",
+    purpose: "How much work waits; which pod idles.",
+    series: "2 for each pod that is asked",
+};
+
+pub(crate) const COMFYUI_TORCH: Metric = Metric {
+    name: "filmgate_comfyui_torch_vram_bytes",
+    kind: Kind::Gauge,
+    labels: &["namespace", "pod", "device", "kind"],
+    help: "What PyTorch's allocator has taken from a device that the pod sees (total), and what of \
+           that no tensor is in (free).",
+    purpose: "What a pod could give back without unloading a model.",
+    series: "2 for each device of the pods that are asked, 32 for a pod at most",
+};
+
+pub(crate) const POD_WORKING: Metric = Metric {
+    name: "filmgate_pod_working_bytes",
+    kind: Kind::Gauge,
+    labels: &["namespace", "pod", "node", "gpu"],
+    help: "What a pod's processes hold of a GPU, less its cache. Pods whose prompts are not known \
+           have no series.",
+    purpose: "What the pod needs for its work.",
+    series: "pods that are asked, by GPU",
+};
+
+pub(crate) const POD_CACHE: Metric = Metric {
+    name: "filmgate_pod_cache_bytes",
+    kind: Kind::Gauge,
+    labels: &["namespace", "pod", "node", "gpu"],
+    help: "What a pod's processes hold of a GPU above the pod's charge while its ComfyUI has no \
+           prompt; 0 while it has one.",
+    purpose: "What idle pods keep from others.",
+    series: "pods that are asked, by GPU",
 };

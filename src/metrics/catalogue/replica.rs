@@ -20,6 +20,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         FORGED,
         GROWTHS,
         PREDICTIONS,
+        COMFYUI_POLLS,
         READING_AGE,
         LEADER,
         BUILD_INFO,
@@ -177,4 +178,13 @@ pub(crate) const BUILD_INFO: Metric = Metric {
     help: "The version that runs.",
     purpose: "Whether an upgrade is complete.",
     series: "1",
+};
+
+pub(crate) const COMFYUI_POLLS: Metric = Metric {
+    name: "filmgate_comfyui_polls_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    help: "How often pods were asked for their prompts and devices, by outcome.",
+    purpose: "Whether pods can be asked: a NetworkPolicy, a wrong port.",
+    series: "9",
 };

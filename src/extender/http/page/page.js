@@ -188,7 +188,8 @@ function showGpu(place, gpu) {
 function parts(gpu) {
   const isFirm = (one) => !["held", "reserved", "nominated"].includes(one.state);
   const pods = gpu.tenants.filter(isFirm).flatMap((one) => [
-    ["pod", one.measuredBytes, `${one.pod}, in use`],
+    ["pod", one.measuredBytes - (one.cacheBytes ?? 0), `${one.pod}, in use`],
+    ["cache", one.cacheBytes ?? 0, `${one.pod}, cache`],
     ["promised", Math.max(one.chargedBytes - one.measuredBytes, 0), `${one.pod}, charged and not in use`],
   ]);
   return [
@@ -221,7 +222,14 @@ function showTenant(row, tenant) {
   if (tenant.overChargeBytes) odd.push(`${gib(tenant.overChargeBytes)} GiB past its charge`);
   if (tenant.isElsewhere) odd.push("not where it was sent");
   setText(who.lastElementChild, odd.length ? ` (${odd.join(", ")})` : "");
-  setText(bytes, `${gib(tenant.measuredBytes)} used of ${gib(tenant.chargedBytes)}`);
+  setText(bytes, `${gib(tenant.measuredBytes)} used of ${gib(tenant.chargedBytes)}${queueWords(tenant)}`);
+}
+
+/** What its ComfyUI does, where that is known. */
+function queueWords(tenant) {
+  if (tenant.queueDepth === undefined) return "";
+  if (tenant.queueDepth > 0) return tenant.queueDepth === 1 ? ", 1 prompt" : `, ${tenant.queueDepth} prompts`;
+  return tenant.cacheBytes ? `, idle with ${gib(tenant.cacheBytes)} of cache` : ", idle";
 }
 
 // ---- why, and what if ----------------------------------------------------------------------
