@@ -15,7 +15,14 @@ help: ## show this list
 
 .PHONY: build
 build: require-rust ## filmgate as it is shipped, small in memory: target/dist/filmgate
-	$(CARGO) build --locked --profile dist --bin filmgate
+	@tools/build.sh
+
+.PHONY: image
+image: require-rust ## the container image, without a container engine, and its bill of materials: target/image
+	@mkdir -p target/image
+	@tools/image.sh "$$(tools/build.sh)" target/image/filmgate.tar
+	@du -h target/image/filmgate.tar
+	@tools/sbom.sh target/image/filmgate.cdx.json
 
 .PHONY: demo
 demo: require-rust ## a day of a diffusion workload on simulated GPUs, three policies side by side

@@ -17,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A running containerd.
 pub struct Containerd {
     process: Process,
+    socket: PathBuf,
 }
 
 impl Containerd {
@@ -32,20 +33,21 @@ impl Containerd {
         fs::write(&file, configuration(folder)).unwrap();
         let arguments = ["--config".to_owned(), file.display().to_string()];
         let process = machine.spawn("containerd", "containerd", &arguments);
-        let mut containerd = Self { process };
-        containerd.import_image(folder).await;
+        let mut containerd = Self { process, socket: socket(folder) };
+        let image = folder.join("image.tar");
+        let packed = Command::new(program("image.sh")).arg(IMAGE).arg(&image).output().unwrap();
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        containerd.import(&image).await;
         containerd
     }
 
-    async fn import_image(&mut self, folder: &Path) {
-        let packed = Command::new(program("image.sh")).arg(IMAGE).arg(folder).status();
-        assert!(packed.unwrap().success());
+    /// Takes what is in that archive for its containers.
+    pub async fn import(&mut self, image: &Path) {
         eventually(DEADLINE, "the image imported", async || {
             self.process.assert_running();
             let mut import = Command::new("ctr");
-            import.arg("--address").arg(socket(folder)).args(["--namespace", "k8s.io"]);
-            let output =
-                import.args(["images", "import"]).arg(folder.join("image.tar")).output()?;
+            import.arg("--address").arg(&self.socket).args(["--namespace", "k8s.io"]);
+            let output = import.args(["images", "import"]).arg(image).output()?;
             anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             anyhow::Ok(())
         })

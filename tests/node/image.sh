@@ -1,23 +1,11 @@
 #!/usr/bin/env bash
-# Packs busybox as an image, since no registry can be relied on. Usage: image.sh NAME FOLDER
-# leaves FOLDER/image.tar.
+# Packs busybox as an image, since no registry can be relied on. Usage: image.sh NAME FILE
 set -euo pipefail
-name=$1
-folder=$2/image
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../tools" && pwd)
 
-mkdir -p "$folder/files/bin"
-cp "$(command -v busybox)" "$folder/files/bin/busybox"
-ln -s busybox "$folder/files/bin/sh"
-tar -C "$folder/files" -cf "$folder/layer.tar" .
-layer=$(sha256sum "$folder/layer.tar" | cut -d' ' -f1)
-cat >"$folder/config.json" <<JSON
-{
-  "architecture": "$(dpkg --print-architecture)", "os": "linux",
-  "config": {"Cmd": ["/bin/sh", "-c", "while :; do /bin/busybox sleep 1000; done"]},
-  "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}
-}
-JSON
-cat >"$folder/manifest.json" <<JSON
-[{"Config": "config.json", "RepoTags": ["$name"], "Layers": ["layer.tar"]}]
-JSON
-tar -C "$folder" -cf "$2/image.tar" config.json manifest.json layer.tar
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$tools/rootfs.sh" "$(command -v busybox)" "$work/root"
+ln -s busybox "$work/root/usr/bin/sh"
+"$tools/pack.sh" "$work/root" "$1" \
+    '{"Cmd":["/bin/sh","-c","while :; do /bin/busybox sleep 1000; done"]}' "$2"

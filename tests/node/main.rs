@@ -18,5 +18,6 @@ mod nested;
 mod place;
 mod plugin;
 mod restart;
+mod shipped;
 mod survivor;
 mod world;

@@ -13,6 +13,7 @@ use filmgate::agent::procfs::Procfs;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
+use serde_json::Value;
 use tokio::sync::MutexGuard;
 
 use super::containerd::{Containerd, IMAGE};
@@ -42,7 +43,8 @@ pub struct World {
     /// The kubelet's process.
     kubelet: Process,
     kubelet_port: ReservedPort,
-    _containerd: Containerd,
+    /// What runs the containers.
+    pub containerd: Containerd,
     /// The device plugins.
     pub plugins: Vec<Plugin>,
     _scheduler: Process,
@@ -66,11 +68,24 @@ impl World {
 
     /// The same where kube-scheduler asks extenders.
     pub async fn start_with(offerings: &[Offering], extenders: &[Extender]) -> Option<Self> {
+        let options = ClusterOptions { controller_manager: false };
+        Self::start_in(options, offerings, |cluster| {
+            configuration(&cluster.kubeconfig(User::Scheduler), extenders)
+        })
+        .await
+    }
+
+    /// The same in such a cluster, with such a configuration of kube-scheduler.
+    pub async fn start_in(
+        options: ClusterOptions,
+        offerings: &[Offering],
+        scheduler: impl FnOnce(&Cluster) -> Value,
+    ) -> Option<Self> {
         if !is_possible() {
             return None;
         }
         let turn = TURN.lock().await;
-        let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
+        let cluster = Cluster::start(options).await;
         let folder = cluster.folder().join(NODE);
         fs::create_dir(&folder).unwrap();
         let machine = Machine::start(&folder).await;
@@ -82,9 +97,9 @@ impl World {
         let mut world = Self {
             kubelet,
             kubelet_port,
-            _containerd: containerd,
+            containerd,
             plugins: plugins.collect(),
-            _scheduler: start_scheduler(&cluster, extenders),
+            _scheduler: start_scheduler(&cluster, &scheduler(&cluster)),
             bookkeeper: Kubelet::at(&machine.kubelet_folder()),
             machine,
             cluster,
@@ -223,9 +238,9 @@ fn start_kubelet(machine: &Machine, cluster: &Cluster, port: &ReservedPort) -> P
     kubelet::start(machine, NODE, &cluster.kubeconfig(User::Kubelet), port)
 }
 
-fn start_scheduler(cluster: &Cluster, extenders: &[Extender]) -> Process {
-    let config = configuration(&cluster.kubeconfig(User::Scheduler), extenders).to_string();
-    cluster.start_scheduler(SchedulerOptions { config_yaml: config, name: "scheduler".to_owned() })
+fn start_scheduler(cluster: &Cluster, configuration: &Value) -> Process {
+    let config_yaml = configuration.to_string();
+    cluster.start_scheduler(SchedulerOptions { config_yaml, name: "scheduler".to_owned() })
 }
 
 /// A container that exists, in the machine's network.

@@ -23,7 +23,7 @@ use super::process::{Process, on_host};
 pub const START_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The controllers that tests rely on, each as in a cluster.
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,\
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,daemonset-controller,\
     horizontal-pod-autoscaler-controller,disruption-controller,serviceaccount-controller,\
     root-ca-certificate-publisher-controller,endpointslice-controller,namespace-controller,\
     garbage-collector-controller,pod-garbage-collector-controller,node-lifecycle-controller,\

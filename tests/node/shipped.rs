@@ -1,0 +1,344 @@
+//! filmgate's image on a real node: the shipped DaemonSet, and the extender beside kube-scheduler in
+//! one pod. Here is no network of pods: they have the machine's, and loopback addresses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::book::GPUS;
+use super::gated::chosen;
+use super::plugin::{Offering, Policy};
+use super::support::authority::Authority;
+use super::support::binaries;
+use super::support::cluster::{ClusterOptions, create};
+use super::support::eventually::{eventually, throughout};
+use super::support::kubeconfig::User;
+use super::support::manifests::{apply, apply_objects, objects, shipped};
+use super::support::metrics::Metrics;
+use super::support::nvml::{StandIn, gpu, machine};
+use super::support::objects::pod;
+use super::support::port::ReservedPort;
+use super::support::scheduler::configuration;
+use super::world::{DEADLINE, NODE, World, processes};
+
+const NAMESPACE: &str = "filmgate";
+/// As the agent's manifest has it.
+const IMAGE: &str = concat!("filmgate:", env!("CARGO_PKG_VERSION"));
+const AGENT_SERVICE: &str = "filmgate-agent.filmgate.svc";
+/// The image's user.
+const NONROOT: &str = "65532";
+/// Some samplings.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+struct Node {
+    world: World,
+    verbs: ReservedPort,
+    ops: ReservedPort,
+    readings: ReservedPort,
+    agent_metrics: ReservedPort,
+}
+
+impl Node {
+    /// With the image, and everything in the cluster that its pods need.
+    async fn start() -> Option<Self> {
+        let offering = Offering {
+            resource: "nvidia.com/gpu",
+            gpus: GPUS.to_vec(),
+            replicas: 4,
+            policy: Policy::Packed,
+        };
+        // With what gives pods their service accounts and DaemonSets their pods.
+        let options = ClusterOptions { controller_manager: true };
+        let mut world = World::start_in(options, &[offering], |cluster| {
+            let kubeconfig = cluster.kubeconfig(User::Scheduler);
+            let mut clusters_own = configuration(&kubeconfig, &[]);
+            clusters_own["profiles"][0]["schedulerName"] = json!("default-scheduler");
+            clusters_own
+        })
+        .await?;
+        let image = pack(world.cluster.folder());
+        world.containerd.import(&image).await;
+        let [verbs, ops, readings, agent_metrics] = [(); 4].map(|()| ReservedPort::reserve());
+        let node = Self { world, verbs, ops, readings, agent_metrics };
+        node.prepare().await;
+        Some(node)
+    }
+
+    async fn prepare(&self) {
+        let admin = self.world.cluster.admin();
+        for file in ["rbac.yaml", "scheduler-rbac.yaml", "agent-rbac.yaml"] {
+            apply(&admin, &shipped("deploy").join(file)).await;
+        }
+        let is_gpu_node = json!({"metadata": {"labels": {"nvidia.com/gpu.present": "true"}}});
+        let labelled = Patch::Merge(is_gpu_node);
+        self.world.cluster.nodes().patch(NODE, &PatchParams::default(), &labelled).await.unwrap();
+
+        let authority = Authority::create(self.world.cluster.folder(), "agents");
+        let issued = authority.issued(AGENT_SERVICE);
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let (certificate, key) = (read(&issued.certificate), read(&issued.key));
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"name": "filmgate-agent-tls"},
+            "stringData": {"tls.crt": certificate, "tls.key": key},
+        }))
+        .unwrap();
+        create(&Api::namespaced(admin.clone(), NAMESPACE), &secret).await;
+        let settings: ConfigMap = serde_json::from_value(json!({
+            "metadata": {"name": "filmgate"},
+            "data": {
+                "filmgate.yaml": self.filmgate_settings().to_string(),
+                "kube-scheduler.yaml": self.scheduler_settings().to_string(),
+                "agent-ca.crt": read(&authority.roots()),
+            },
+        }))
+        .unwrap();
+        create(&Api::namespaced(admin, NAMESPACE), &settings).await;
+    }
+
+    fn filmgate_settings(&self) -> Value {
+        json!({
+            "listen": {"verbs": self.verbs.address(), "metrics": self.ops.address()},
+            "devicePlugin": {"allocation": "packed"},
+            "agents": {
+                "static": [{"node": NODE, "url": format!("https://{}", self.readings.address())}],
+                "tls": {
+                    "caFile": "/etc/filmgate/agent-ca.crt",
+                    "serverName": AGENT_SERVICE,
+                    "tokenFile": "/var/run/secrets/filmgate/agent-token",
+                },
+            },
+        })
+    }
+
+    fn scheduler_settings(&self) -> Value {
+        let text = fs::read_to_string(shipped("config/kube-scheduler.yaml")).unwrap();
+        let mut settings: Value = serde_saphyr::from_str(&text).unwrap();
+        settings["extenders"][0]["urlPrefix"] = json!(format!("http://{}", self.verbs.address()));
+        settings
+    }
+
+    /// Where a pod finds the API server.
+    fn environment(&self) -> [Value; 2] {
+        let url = self.world.cluster.api_url();
+        let (host, port) = url.trim_start_matches("https://").split_once(':').unwrap();
+        [
+            json!({"name": "KUBERNETES_SERVICE_HOST", "value": host}),
+            json!({"name": "KUBERNETES_SERVICE_PORT", "value": port}),
+        ]
+    }
+
+    /// Applies the shipped DaemonSet, on a machine with this driver.
+    async fn run_agent(&self, driver: Option<&StandIn>) {
+        let shipped = objects(&shipped("deploy/agent.yaml"));
+        let daemon_set = shipped.into_iter().find(|object| {
+            object.types.as_ref().is_some_and(|types| types.kind == "DaemonSet")
+        });
+        let mut daemon_set: DynamicObject = daemon_set.expect("a DaemonSet");
+        let spec = &mut daemon_set.data["spec"]["template"]["spec"];
+        spec["hostNetwork"] = json!(true);
+        spec["terminationGracePeriodSeconds"] = json!(5);
+        let container = &mut spec["containers"][0];
+        assert_eq!(container["image"], IMAGE);
+        for argument in container["args"].as_array_mut().unwrap() {
+            let text = argument.as_str().unwrap();
+            let text = text.replace("0.0.0.0:9112", &self.readings.address().to_string());
+            *argument = text.replace("0.0.0.0:9113", &self.agent_metrics.address().to_string()).into();
+        }
+        container["env"].as_array_mut().unwrap().extend(self.environment());
+        container["ports"] = json!([
+            {"name": "readings", "containerPort": self.readings.number()},
+            {"name": "metrics", "containerPort": self.agent_metrics.number()},
+        ]);
+        for probe in ["readinessProbe", "livenessProbe"] {
+            container[probe]["httpGet"]["host"] = json!("127.0.0.1");
+        }
+        if let Some(driver) = driver {
+            install(spec, driver);
+        }
+        apply_objects(&self.world.cluster.admin(), [daemon_set]).await;
+    }
+
+    /// Runs the extender and its kube-scheduler.
+    async fn run_extender(&self) {
+        let limits = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
+        let settings = json!({"name": "settings", "mountPath": "/etc/filmgate"});
+        let token = json!({"name": "agent-token", "mountPath": "/var/run/secrets/filmgate"});
+        let kubernetes = json!({"name": "kubernetes", "mountPath": "/kubernetes"});
+        let readyz = json!({"path": "/readyz", "port": self.ops.number(), "host": "127.0.0.1"});
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "filmgate", "labels": {"app": "filmgate"}},
+            "spec": {
+                "serviceAccountName": "filmgate",
+                "hostNetwork": true,
+                "terminationGracePeriodSeconds": 5,
+                "containers": [
+                    {
+                        "name": "extender",
+                        "image": IMAGE,
+                        "args": ["extender", "--config=/etc/filmgate/filmgate.yaml"],
+                        "env": self.environment(),
+                        "readinessProbe": {"httpGet": readyz, "periodSeconds": 1},
+                        "securityContext": limits,
+                        "volumeMounts": [settings, token],
+                    },
+                    // It stands for Kubernetes' own image: that program, on this machine's C library.
+                    {
+                        "name": "kube-scheduler",
+                        "image": IMAGE,
+                        "command": ["/kubernetes/cluster", "kube-scheduler"],
+                        "args": ["--config=/etc/filmgate/kube-scheduler.yaml", "--secure-port=0"],
+                        "env": self.environment(),
+                        "securityContext": limits,
+                        "volumeMounts": [settings, kubernetes],
+                    },
+                ],
+                "volumes": [
+                    {"name": "settings", "configMap": {"name": "filmgate"}},
+                    {"name": "kubernetes", "hostPath": {"path": binaries::folder()}},
+                    {"name": "agent-token", "projected": {"sources": [
+                        {"serviceAccountToken": {"audience": "filmgate-agent", "path": "agent-token"}},
+                    ]}},
+                ],
+            },
+        }))
+        .unwrap();
+        create(&self.pods(), &pod).await;
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.world.cluster.admin(), NAMESPACE)
+    }
+
+    /// Waits until one pod with that label is there, other than this one, and ready.
+    async fn ready(&self, label: &str, other_than: Option<&Pod>) -> Pod {
+        let what = format!("a pod with {label} ready");
+        eventually(DEADLINE, &what, async || {
+            let pods = self.pods().list(&ListParams::default().labels(label)).await?.items;
+            let [pod] = &pods[..] else { anyhow::bail!("{} pods", pods.len()) };
+            anyhow::ensure!(other_than.is_none_or(|old| old.uid() != pod.uid()), "the old one");
+            anyhow::ensure!(is_ready(pod), "{:?}\n{}", pod.status, self.log_of(pod));
+            Ok(pod.clone())
+        })
+        .await
+    }
+
+    /// What the pod's containers have written.
+    fn log_of(&self, pod: &Pod) -> String {
+        let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+        let folder = self.world.machine.folder().join("pod-logs");
+        let folder = folder.join(format!("{NAMESPACE}_{name}_{uid}"));
+        let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries(&folder).flat_map(|container| entries(&container.path()));
+        files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect()
+    }
+
+    async fn agent_metrics(&self) -> Metrics {
+        Metrics::scrape(&format!("http://{}/metrics", self.agent_metrics.address())).await
+    }
+}
+
+/// filmgate's image, of the program that the tests run.
+fn pack(folder: &Path) -> PathBuf {
+    let image = folder.join("filmgate.tar");
+    let mut pack = Command::new(shipped("tools/image.sh"));
+    let packed = pack.arg(env!("CARGO_BIN_EXE_filmgate")).arg(&image).output().unwrap();
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    image
+}
+
+/// Where NVIDIA's runtime puts its driver's library into containers of Debian's.
+fn install(spec: &mut Value, driver: &StandIn) {
+    let folder = driver.library().parent().unwrap().to_owned();
+    let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let mount = |file: &str| {
+        let path = format!("{libraries}/{file}");
+        json!({"name": "driver", "mountPath": path, "subPath": file, "readOnly": true})
+    };
+    let mounts = spec["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.extend(["libnvidia-ml.so.1", "scenario.json"].map(mount));
+    let volumes = spec["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({"name": "driver", "hostPath": {"path": folder}}));
+}
+
+fn driver() -> StandIn {
+    let gpus = [0, 1].map(|index| {
+        let mut own = gpu(index);
+        GPUS[index as usize].clone_into(&mut own.device.uuid);
+        own
+    });
+    StandIn::new(&machine(gpus))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.map(|container| container.restart_count).sum()
+}
+
+/// The real user of filmgate's process with that subcommand.
+fn user_of(subcommand: &str) -> Vec<String> {
+    let begins = format!("/usr/bin/filmgate\0{subcommand}\0");
+    let ours = processes().into_iter().filter(|(_, line)| line.starts_with(begins.as_bytes()));
+    let status = ours.filter_map(|(pid, _)| fs::read_to_string(format!("/proc/{pid}/status")).ok());
+    let users = status.filter_map(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        Some(line.split_whitespace().next()?.to_owned())
+    });
+    users.collect()
+}
+
+#[tokio::test]
+async fn the_image_runs_as_shipped_without_a_driver_and_with_one_and_places_a_pod() {
+    let Some(node) = Node::start().await else { return };
+    node.run_agent(None).await;
+    let label = "app.kubernetes.io/name=filmgate-agent";
+    let blind = node.ready(label, None).await;
+    stays_up_without_a_driver(&node, &blind).await;
+
+    let driver = driver();
+    node.run_agent(Some(&driver)).await;
+    let agent = node.ready(label, Some(&blind)).await;
+    eventually(DEADLINE, "the driver read", async || {
+        let up = node.agent_metrics().await.sum("filmgate_agent_driver_up", &[]);
+        if up > 0.0 { Ok(()) } else { Err(node.log_of(&agent)) }
+    })
+    .await;
+
+    node.run_extender().await;
+    let extender = node.ready("app=filmgate", None).await;
+    let placed = node.world.run(pod("comfyui").gpus(1).vram("4Gi").steered()).await;
+    assert!(GPUS.contains(&chosen(&placed)), "{placed:?}");
+    assert_eq!(user_of("extender"), [NONROOT]);
+    assert_eq!(user_of("agent"), ["0"], "the kubelet's sockets are root's");
+    for pod in [agent, extender] {
+        let now = node.pods().get(&pod.name_any()).await.unwrap();
+        assert_eq!((restarts(&now), is_ready(&now)), (0, true), "{}", node.log_of(&now));
+    }
+}
+
+async fn stays_up_without_a_driver(node: &Node, agent: &Pod) {
+    throughout(A_WHILE, async || {
+        let now = node.pods().get(&agent.name_any()).await.unwrap();
+        assert_eq!((restarts(&now), is_ready(&now)), (0, true), "{:?}", now.status);
+    })
+    .await;
+    let metrics = node.agent_metrics().await;
+    assert_eq!(metrics.value("filmgate_agent_driver_up", &[("node", NODE)]), Some(0.0));
+    let log = node.log_of(agent);
+    assert!(log.contains("NVML cannot be loaded: libnvidia-ml.so.1"), "{log}");
+}
