@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::LogFormat;
 
 pub mod agent;
+pub mod certificates;
 pub mod demo;
 pub mod explain;
 pub mod extender;
@@ -40,6 +41,8 @@ pub enum Command {
     Top(top::Args),
     /// Open the extender's page in a browser: the same, and what if.
     Ui(ui::Args),
+    /// Fill and renew the Secrets with the certificates of the listeners within the cluster.
+    Certificates(certificates::Args),
     /// Play a day of a diffusion service on simulated GPUs, and compare.
     Demo(demo::Args),
 }
@@ -47,12 +50,16 @@ pub enum Command {
 /// What the command runs on. To be made before there is any other thread.
 ///
 /// An agent of one machine has one thread beside those that are in the driver, and one heap: it is
-/// on every node, and does little.
+/// on every node, and does little. So has what keeps certificates, which does still less.
 ///
 /// # Errors
 /// When the system has no threads to give.
 pub fn runtime(cli: &Cli) -> anyhow::Result<Runtime> {
-    let is_small = matches!(&cli.command, Command::Agent(args) if args.is_of_one_machine());
+    let is_small = match &cli.command {
+        Command::Agent(args) => args.is_of_one_machine(),
+        Command::Certificates(_) => true,
+        _ => false,
+    };
     let mut builder = if is_small {
         heap::share_one();
         Builder::new_current_thread()
@@ -74,6 +81,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         // It starts its logs by its configuration.
         Command::Extender(args) => extender::run(*args).await,
+        Command::Certificates(args) => {
+            // What the API server answers here has keys in it, and the client logs answers that it
+            // cannot read.
+            logging::start_at("info,kube_client=off", LogFormat::Text);
+            certificates::run(args).await
+        }
         Command::Explain(args) => {
             logging::start_at("error", LogFormat::Text);
             explain::run(args).await

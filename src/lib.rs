@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod autoscaling;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -26,10 +26,11 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 15] = [
+const OUTER: [&str; 16] = [
     "agent",
     "autoscaling",
     "bridge",
+    "certificates",
     "cli",
     "cluster",
     "comfyui",

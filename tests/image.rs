@@ -15,6 +15,18 @@ fn shipped(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
+/// Whether an image can be packed here, which must be Debian or its kin; says so where it cannot.
+fn is_possible() -> bool {
+    let has_authorities = Path::new("/usr/share/ca-certificates/mozilla").is_dir();
+    let has_strip = Command::new("strip").arg("--version").output().is_ok();
+    let is_possible = has_authorities && has_strip;
+    assert!(is_possible || std::env::var_os("CI").is_none(), "no test of the image");
+    if !is_possible {
+        eprintln!("skipped: Debian's ca-certificates or binutils are missing");
+    }
+    is_possible
+}
+
 /// What a command prints.
 fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -75,6 +87,9 @@ fn read_json(file: &Path) -> Value {
 
 #[test]
 fn the_same_program_is_the_same_image_whoever_packs_it() {
+    if !is_possible() {
+        return;
+    }
     let folder = TempDir::new().unwrap();
     let [one, other] = ["one.tar", "other.tar"].map(|name| folder.path().join(name));
     assert_eq!(pack(&one, "022"), pack(&other, "077"));
@@ -83,12 +98,21 @@ fn the_same_program_is_the_same_image_whoever_packs_it() {
 
 #[test]
 fn the_program_runs_on_the_image_s_files_alone_and_the_driver_finds_its_libraries() {
+    if !is_possible() {
+        return;
+    }
     let image = Image::packed();
     let root = image.root();
-    // Everywhere a user may be root of what is only his.
-    let mut alone = Command::new("unshare");
-    alone.args(["--map-root-user", "chroot"]).arg(&root).args(["/usr/bin/filmgate", "--version"]);
-    assert_eq!(printed(&mut alone), concat!("filmgate ", env!("CARGO_PKG_VERSION")));
+    // Most systems let anybody be root of what is only his.
+    let as_root = ["unshare", "--map-root-user"];
+    if Command::new(as_root[0]).args([as_root[1], "true"]).status().unwrap().success() {
+        let mut alone = Command::new(as_root[0]);
+        alone.args([as_root[1], "chroot"]).arg(&root).args(["/usr/bin/filmgate", "--version"]);
+        assert_eq!(printed(&mut alone), concat!("filmgate ", env!("CARGO_PKG_VERSION")));
+    } else {
+        assert!(std::env::var_os("CI").is_none(), "nobody may be root here");
+        eprintln!("not run: nobody may be root here");
+    }
 
     let libraries = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     for name in ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"] {
@@ -103,6 +127,9 @@ fn the_program_runs_on_the_image_s_files_alone_and_the_driver_finds_its_librarie
 
 #[test]
 fn the_dockerfile_says_the_same_as_the_packed_image() {
+    if !is_possible() {
+        return;
+    }
     let file = fs::read_to_string(shipped("Dockerfile")).unwrap();
     let file = file.replace("\\\n", "");
     let said = |word: &str| {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 /// What the package is made of.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 14] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -28,6 +28,8 @@ const PARTS: [&str; 12] = [
     "deploy",
     "docs",
     "tools",
+    "Dockerfile",
+    "LICENSE",
 ];
 
 /// One rule and how it is broken.

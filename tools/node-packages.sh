@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what a node of the tests has beside its kubelet: containerd, runc, and busybox for the
-# containers' image. Says in one line what could not be had.
+# Installs what a node of the tests has beside its kubelet: containerd, runc, and what its images are
+# made of. Says in one line what could not be had.
 set -euo pipefail
 
-readonly packages=(containerd runc busybox-static)
+readonly packages=(binutils busybox-static ca-certificates containerd runc)
 
 missing() {
     ! command -v containerd >/dev/null || ! command -v runc >/dev/null ||
+        ! command -v strip >/dev/null || [ ! -d /usr/share/ca-certificates/mozilla ] ||
         ! busybox true 2>/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1
 }
 

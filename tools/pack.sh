@@ -5,6 +5,7 @@
 # Usage: tools/pack.sh FOLDER NAME CONFIG FILE, where CONFIG is the image's config in JSON. Prints
 # the image's digest.
 set -euo pipefail
+umask 022
 folder=$1
 name=$2
 config=$3

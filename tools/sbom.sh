@@ -14,8 +14,12 @@ fi
 # It writes beside each Cargo.toml of the workspace, and nowhere else.
 written=filmgate-sbom-$$
 trap 'rm -f "$written.json" "tests/nvml-stand-in/$written.json"' EXIT
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0} "$root/bin/cargo-cyclonedx" cyclonedx --quiet \
+"$root/bin/cargo-cyclonedx" cyclonedx --quiet \
     --format json --spec-version 1.5 --target "$(rustc -vV | sed -n 's/^host: //p')" \
     --override-filename "$written"
-mv "$written.json" "$file"
+# As for the image: the same sources make the same file, which knows no folder of this machine.
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+sed -e '/^  "serialNumber": /d' -e "s|file://$PWD|file:///filmgate|" \
+    -e "s|\"timestamp\": \".*\"|\"timestamp\": \"$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)\"|" \
+    "$written.json" >"$file"
 echo "$file"

@@ -30,7 +30,7 @@ async fn page(site: &Site) -> Metrics {
 
 #[tokio::test]
 async fn the_leader_shows_the_catalogue_and_nothing_else() {
-    let [replica, fleet, _agent] = CHAPTERS;
+    let [replica, fleet, ..] = CHAPTERS;
     let differences = page(&eventful().await).await.differences(&[replica, fleet]);
     assert!(differences.is_empty(), "{differences:#?}");
 }

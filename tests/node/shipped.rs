@@ -1,12 +1,13 @@
-//! filmgate's image on a real node: the shipped DaemonSet, and the extender beside kube-scheduler in
-//! one pod. Here is no network of pods: they have the machine's, and loopback addresses.
+//! filmgate's image on a real node: what keeps certificates and the agents, as their manifests have
+//! them, and the extender beside kube-scheduler in one pod. Here is no network of pods: they have the
+//! machine's, and loopback addresses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use super::book::GPUS;
 use super::gated::chosen;
 use super::plugin::{Offering, Policy};
-use super::support::authority::Authority;
 use super::support::binaries;
 use super::support::cluster::{ClusterOptions, create};
 use super::support::eventually::{eventually, throughout};
@@ -42,6 +42,7 @@ struct Node {
     ops: ReservedPort,
     readings: ReservedPort,
     agent_metrics: ReservedPort,
+    certificates: ReservedPort,
 }
 
 impl Node {
@@ -64,37 +65,27 @@ impl Node {
         .await?;
         let image = pack(world.cluster.folder());
         world.containerd.import(&image).await;
-        let [verbs, ops, readings, agent_metrics] = [(); 4].map(|()| ReservedPort::reserve());
-        let node = Self { world, verbs, ops, readings, agent_metrics };
+        let ports = [(); 5].map(|()| ReservedPort::reserve());
+        let [verbs, ops, readings, agent_metrics, certificates] = ports;
+        let node = Self { world, verbs, ops, readings, agent_metrics, certificates };
         node.prepare().await;
         Some(node)
     }
 
     async fn prepare(&self) {
         let admin = self.world.cluster.admin();
-        for file in ["rbac.yaml", "scheduler-rbac.yaml", "agent-rbac.yaml"] {
-            apply(&admin, &shipped("deploy").join(file)).await;
+        for name in ["rbac", "scheduler-rbac", "agent-rbac", "certificates-rbac"] {
+            apply(&admin, &shipped(&format!("deploy/{name}.yaml"))).await;
         }
         let is_gpu_node = json!({"metadata": {"labels": {"nvidia.com/gpu.present": "true"}}});
         let labelled = Patch::Merge(is_gpu_node);
         self.world.cluster.nodes().patch(NODE, &PatchParams::default(), &labelled).await.unwrap();
 
-        let authority = Authority::create(self.world.cluster.folder(), "agents");
-        let issued = authority.issued(AGENT_SERVICE);
-        let read = |path: &Path| fs::read_to_string(path).unwrap();
-        let (certificate, key) = (read(&issued.certificate), read(&issued.key));
-        let secret: Secret = serde_json::from_value(json!({
-            "metadata": {"name": "filmgate-agent-tls"},
-            "stringData": {"tls.crt": certificate, "tls.key": key},
-        }))
-        .unwrap();
-        create(&Api::namespaced(admin.clone(), NAMESPACE), &secret).await;
         let settings: ConfigMap = serde_json::from_value(json!({
             "metadata": {"name": "filmgate"},
             "data": {
                 "filmgate.yaml": self.filmgate_settings().to_string(),
                 "kube-scheduler.yaml": self.scheduler_settings().to_string(),
-                "agent-ca.crt": read(&authority.roots()),
             },
         }))
         .unwrap();
@@ -108,7 +99,7 @@ impl Node {
             "agents": {
                 "static": [{"node": NODE, "url": format!("https://{}", self.readings.address())}],
                 "tls": {
-                    "caFile": "/etc/filmgate/agent-ca.crt",
+                    "caFile": "/etc/filmgate-agents/ca.crt",
                     "serverName": AGENT_SERVICE,
                     "tokenFile": "/var/run/secrets/filmgate/agent-token",
                 },
@@ -133,35 +124,56 @@ impl Node {
         ]
     }
 
+    /// Applies the shipped Secrets and what fills them, and waits until it has.
+    async fn run_certificates(&self) -> Pod {
+        let shipped = objects(&shipped("deploy/certificates.yaml")).into_iter();
+        let here = [("metrics", "0.0.0.0:9117", &self.certificates)];
+        let objects = shipped.map(|mut object| {
+            if is_a(&object, "Deployment") {
+                self.put_on_loopback(&mut object.data["spec"]["template"]["spec"], &here);
+            }
+            object
+        });
+        apply_objects(&self.world.cluster.admin(), objects).await;
+        self.ready("app.kubernetes.io/name=filmgate-certificates", None).await
+    }
+
     /// Applies the shipped DaemonSet, on a machine with this driver.
     async fn run_agent(&self, driver: Option<&StandIn>) {
-        let shipped = objects(&shipped("deploy/agent.yaml"));
-        let daemon_set = shipped.into_iter().find(|object| {
-            object.types.as_ref().is_some_and(|types| types.kind == "DaemonSet")
-        });
-        let mut daemon_set: DynamicObject = daemon_set.expect("a DaemonSet");
+        let mut shipped = objects(&shipped("deploy/agent.yaml")).into_iter();
+        let mut daemon_set = shipped.find(|one| is_a(one, "DaemonSet")).expect("a DaemonSet");
         let spec = &mut daemon_set.data["spec"]["template"]["spec"];
+        let here = [
+            ("readings", "0.0.0.0:9112", &self.readings),
+            ("metrics", "0.0.0.0:9113", &self.agent_metrics),
+        ];
+        self.put_on_loopback(spec, &here);
+        if let Some(driver) = driver {
+            install(spec, driver);
+        }
+        apply_objects(&self.world.cluster.admin(), [daemon_set]).await;
+    }
+
+    /// Has a pod, whose ports have these names and addresses, use the machine's network.
+    fn put_on_loopback(&self, spec: &mut Value, ports: &[(&str, &str, &ReservedPort)]) {
         spec["hostNetwork"] = json!(true);
         spec["terminationGracePeriodSeconds"] = json!(5);
         let container = &mut spec["containers"][0];
         assert_eq!(container["image"], IMAGE);
         for argument in container["args"].as_array_mut().unwrap() {
-            let text = argument.as_str().unwrap();
-            let text = text.replace("0.0.0.0:9112", &self.readings.address().to_string());
-            *argument = text.replace("0.0.0.0:9113", &self.agent_metrics.address().to_string()).into();
+            let text = ports.iter().fold(argument.as_str().unwrap().to_owned(), |text, port| {
+                text.replace(port.1, &port.2.address().to_string())
+            });
+            *argument = json!(text);
         }
-        container["env"].as_array_mut().unwrap().extend(self.environment());
-        container["ports"] = json!([
-            {"name": "readings", "containerPort": self.readings.number()},
-            {"name": "metrics", "containerPort": self.agent_metrics.number()},
-        ]);
+        let numbered = |(name, _, port): &(&str, &str, &ReservedPort)| json!({"name": name, "containerPort": port.number()});
+        container["ports"] = ports.iter().map(numbered).collect();
         for probe in ["readinessProbe", "livenessProbe"] {
             container[probe]["httpGet"]["host"] = json!("127.0.0.1");
         }
-        if let Some(driver) = driver {
-            install(spec, driver);
-        }
-        apply_objects(&self.world.cluster.admin(), [daemon_set]).await;
+        let mut environment = container["env"].as_array().cloned().unwrap_or_default();
+        environment.extend(self.environment());
+        container["env"] = json!(environment);
     }
 
     /// Runs the extender and its kube-scheduler.
@@ -173,6 +185,7 @@ impl Node {
             "capabilities": {"drop": ["ALL"]},
         });
         let settings = json!({"name": "settings", "mountPath": "/etc/filmgate"});
+        let authorities = json!({"name": "agents", "mountPath": "/etc/filmgate-agents"});
         let token = json!({"name": "agent-token", "mountPath": "/var/run/secrets/filmgate"});
         let kubernetes = json!({"name": "kubernetes", "mountPath": "/kubernetes"});
         let readyz = json!({"path": "/readyz", "port": self.ops.number(), "host": "127.0.0.1"});
@@ -190,7 +203,7 @@ impl Node {
                         "env": self.environment(),
                         "readinessProbe": {"httpGet": readyz, "periodSeconds": 1},
                         "securityContext": limits,
-                        "volumeMounts": [settings, token],
+                        "volumeMounts": [settings, authorities, token],
                     },
                     // It stands for Kubernetes' own image: that program, on this machine's C library.
                     {
@@ -205,6 +218,10 @@ impl Node {
                 ],
                 "volumes": [
                     {"name": "settings", "configMap": {"name": "filmgate"}},
+                    {"name": "agents", "secret": {
+                        "secretName": "filmgate-agent-tls",
+                        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                    }},
                     {"name": "kubernetes", "hostPath": {"path": binaries::folder()}},
                     {"name": "agent-token", "projected": {"sources": [
                         {"serviceAccountToken": {"audience": "filmgate-agent", "path": "agent-token"}},
@@ -257,6 +274,10 @@ fn pack(folder: &Path) -> PathBuf {
     image
 }
 
+fn is_a(object: &DynamicObject, kind: &str) -> bool {
+    object.types.as_ref().is_some_and(|types| types.kind == kind)
+}
+
 /// Where NVIDIA's runtime puts its driver's library into containers of Debian's.
 fn install(spec: &mut Value, driver: &StandIn) {
     let folder = driver.library().parent().unwrap().to_owned();
@@ -286,7 +307,8 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let containers =
+        pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     containers.map(|container| container.restart_count).sum()
 }
 
@@ -305,6 +327,7 @@ fn user_of(subcommand: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_image_runs_as_shipped_without_a_driver_and_with_one_and_places_a_pod() {
     let Some(node) = Node::start().await else { return };
+    let certificates = node.run_certificates().await;
     node.run_agent(None).await;
     let label = "app.kubernetes.io/name=filmgate-agent";
     let blind = node.ready(label, None).await;
@@ -323,9 +346,9 @@ async fn the_image_runs_as_shipped_without_a_driver_and_with_one_and_places_a_po
     let extender = node.ready("app=filmgate", None).await;
     let placed = node.world.run(pod("comfyui").gpus(1).vram("4Gi").steered()).await;
     assert!(GPUS.contains(&chosen(&placed)), "{placed:?}");
-    assert_eq!(user_of("extender"), [NONROOT]);
+    assert_eq!([user_of("extender"), user_of("certificates")], [[NONROOT]; 2]);
     assert_eq!(user_of("agent"), ["0"], "the kubelet's sockets are root's");
-    for pod in [agent, extender] {
+    for pod in [certificates, agent, extender] {
         let now = node.pods().get(&pod.name_any()).await.unwrap();
         assert_eq!((restarts(&now), is_ready(&now)), (0, true), "{}", node.log_of(&now));
     }

@@ -80,7 +80,7 @@ fn the_operator_gets_the_same_rules() {
     let of_kind = |kind: &str| documents.iter().find(|one| one["kind"] == kind).unwrap();
     let plain = &yaml("deploy/prometheus/rules.yaml")[0];
     assert_eq!(of_kind("PrometheusRule")["spec"]["groups"], plain["groups"]);
-    assert_eq!(documents.len(), 3);
+    assert_eq!(documents.len(), 4);
 }
 
 /// Debian's Prometheus is built without Kubernetes' service discovery.
@@ -89,7 +89,7 @@ fn the_jobs_have_the_names_that_rules_know() {
     let [config] = &yaml("deploy/prometheus/scrape.yaml")[..] else { panic!("one document") };
     let jobs = config["scrape_configs"].as_array().unwrap();
     let names: Vec<_> = jobs.iter().map(|job| job["job_name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["filmgate-extender", "filmgate-agent"]);
+    assert_eq!(names, ["filmgate-extender", "filmgate-agent", "filmgate-certificates"]);
     assert_eq!(jobs[1]["honor_labels"], true);
     let mut without_discovery = config.clone();
     for job in without_discovery["scrape_configs"].as_array_mut().unwrap() {

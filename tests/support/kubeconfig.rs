@@ -22,10 +22,12 @@ pub enum User {
     Filmgate,
     /// Its agent's, likewise.
     Agent,
+    /// The one that keeps its certificates, likewise.
+    Certificates,
 }
 
 impl User {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Admin,
         Self::Scheduler,
         Self::ControllerManager,
@@ -33,6 +35,7 @@ impl User {
         Self::Kubelet,
         Self::Filmgate,
         Self::Agent,
+        Self::Certificates,
     ];
 
     /// The name that RBAC knows.
@@ -45,6 +48,7 @@ impl User {
             Self::Kubelet => "kubelet",
             Self::Filmgate => "system:serviceaccount:filmgate:filmgate",
             Self::Agent => "system:serviceaccount:filmgate:filmgate-agent",
+            Self::Certificates => "system:serviceaccount:filmgate:filmgate-certificates",
         }
     }
 
@@ -52,7 +56,7 @@ impl User {
         match self {
             Self::Admin | Self::Kwok | Self::Kubelet => "system:masters",
             Self::Scheduler | Self::ControllerManager => "",
-            Self::Filmgate | Self::Agent => {
+            Self::Filmgate | Self::Agent | Self::Certificates => {
                 "system:serviceaccounts,system:serviceaccounts:filmgate"
             }
         }
