@@ -37,6 +37,10 @@ test: require-rust require-go cluster node-packages browser prometheus ## every 
 test-gpu: require-rust ## the agent on this machine's own NVIDIA driver, where there is one
 	FILMGATE_TEST_GPU=1 $(CARGO) test --locked --test gpu
 
+.PHONY: test-keda
+test-keda: require-rust require-go cluster ## the real KEDA on the shipped extender, in a network of its own
+	folder="$$(tools/keda.sh)" && FILMGATE_TEST_KEDA="$$folder" $(CARGO) test --locked --test keda
+
 .PHONY: e2e
 e2e: require-rust require-go cluster ## the long form: ten races in each variant, twenty kills, 100,000 interleavings
 	FILMGATE_LONG=1 $(CARGO) test --locked --release --test engine_properties

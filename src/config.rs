@@ -12,13 +12,14 @@ use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
 use crate::readings::client::{AgentEndpoint, Trust};
 use crate::readings::discovery::EndpointError;
+use crate::tls;
 
 mod agents;
 mod check;
 mod comfyui;
 mod election;
 mod external_metrics;
-mod keda;
+mod mutual_tls;
 mod settings;
 mod text;
 
@@ -52,7 +53,9 @@ pub struct Config {
     /// Where external metrics are served; `None`: nowhere.
     pub external_metrics: Option<autoscaling::Served>,
     /// Where KEDA is answered; `None`: nowhere.
-    pub keda: Option<autoscaling::keda::Served>,
+    pub keda: Option<tls::Served>,
+    /// Where the verbs alone are served to a kube-scheduler elsewhere; `None`: nowhere.
+    pub service: Option<tls::Served>,
     /// Which pods' ComfyUIs are asked what they do; `None`: nobody's.
     pub comfyui: Option<crate::comfyui::Settings>,
     /// Where the agents are.

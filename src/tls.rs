@@ -1,5 +1,5 @@
-//! TLS: what agents, the external metrics and KEDA's scaler are served over, and how agents are
-//! checked.
+//! TLS: what agents, figures for autoscalers and the verbs of a Service are served over, and how
+//! agents are checked.
 //!
 //! A server shows a certificate from a mounted secret, and takes a new one when the files change.
 //! Agents are found by address and their certificate names a service: readers check it against the
@@ -24,10 +24,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
+mod door;
+mod mutual;
 mod peer;
+mod seldom;
 mod watched;
 
+pub(crate) use door::Door;
+pub use mutual::{MutualTls, ServeError, Served};
+pub(crate) use mutual::{Opened, Speaks};
 pub use peer::PeerCertificates;
+pub(crate) use seldom::Seldom;
 pub(crate) use watched::Watched;
 
 /// A peer that takes longer to shake hands is gone, or means no good.
@@ -166,20 +173,12 @@ impl TlsListener {
         Self::start(tcp, identity, Terms { clients, protocols: &[] })
     }
 
-    /// The same for HTTP/2, where clients may show a certificate.
-    ///
-    /// # Errors
-    /// When the certificate or its key cannot be used.
-    pub fn for_grpc(tcp: TcpListener, identity: Identity) -> Result<Self, TlsError> {
-        Self::start(tcp, identity, Terms { clients: Clients::MayShow, protocols: &[b"h2"] })
-    }
-
     fn start(tcp: TcpListener, identity: Identity, terms: Terms) -> Result<Self, TlsError> {
         let address = tcp.local_addr().map_err(|why| in_file(&identity.certificate, why))?;
         let files = vec![identity.certificate.clone(), identity.key.clone()];
         let current = Watched::start(files, move || identity.read(terms))?;
         let (done, ready) = mpsc::channel(PENDING);
-        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(tcp, current, done)));
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(tcp, address, current, done)));
         Ok(Self { address, ready, _accepting: accepting })
     }
 }
@@ -203,23 +202,40 @@ impl Listener for TlsListener {
 
 async fn accept(
     mut tcp: TcpListener,
+    address: SocketAddr,
     current: Watched<ServerConfig>,
     done: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
 ) {
+    let failures = Arc::new(Seldom::default());
     loop {
         let Ok(place) = done.clone().reserve_owned().await else { return };
         // axum's own, which bears with errors of single connections.
         let (stream, peer) = Listener::accept(&mut tcp).await;
         let acceptor = TlsAcceptor::from(current.now());
+        let failures = Arc::clone(&failures);
         tokio::spawn(async move {
             // Lines are small and must not wait for the next one.
             let _ = stream.set_nodelay(true);
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => drop(place.send((stream, peer))),
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "no handshake"),
-                Err(_) => tracing::debug!(%peer, "the handshake took too long"),
+            let why = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => return drop(place.send((stream, peer))),
+                Ok(Err(error)) => why_no_handshake(&error),
+                Err(_) => "it took too long".to_owned(),
+            };
+            if let Some(untold) = failures.due() {
+                tracing::warn!(listener = %address, %peer, %why, untold, "no TLS handshake");
             }
         });
+    }
+}
+
+/// With a hint at what is mostly wrong: an address that begins with `http:`.
+fn why_no_handshake(error: &io::Error) -> String {
+    let source = error.get_ref().and_then(|source| source.downcast_ref());
+    match source {
+        Some(rustls::Error::InvalidMessage(what)) => {
+            format!("what came is no TLS, but plain text for example ({what:?})")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -2,35 +2,31 @@
 //! there is anything to do, for ScaledObjects whose author chose one by a trigger's `metadata`.
 //!
 //! ```text
-//! keda-operator ──TLS, its certificate──▶ door ──▶ scaler ──▶ trigger, catalogue ◀── ledger
+//! keda-operator ──TLS, its certificate──▶ tls::Door ──▶ scaler ──▶ trigger, catalogue ◀── ledger
 //! ```
 //!
 //! A ScaledObject sees the pods of its own namespace alone, whatever it asks.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::serve::Listener;
 use futures::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::{Connected, Router, TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Status};
 
-use crate::tls::{Identity, TlsError, TlsListener};
+use crate::tls::{Door, Opened, PeerCertificates, ServeError, Served, Speaks};
 
-mod door;
 mod quantity;
 mod scaler;
 mod trigger;
 pub mod wire;
 
-use self::door::Door;
 use self::scaler::Scaler;
 use self::wire::external_scaler_server::ExternalScalerServer;
 use super::Figures;
@@ -41,38 +37,6 @@ const MOST_STREAMS: u32 = 10_000;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where it is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
-    /// The address.
-    pub listen: SocketAddr,
-    /// How both ends prove themselves; `None`: plain text, for whoever reaches the address.
-    pub tls: Option<MutualTls>,
-}
-
-/// How both ends prove themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MutualTls {
-    /// The server's certificate.
-    pub identity: Identity,
-    /// PEM: the roots of clients' certificates.
-    pub client_roots: PathBuf,
-}
-
-/// Why it is not served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The address cannot be had.
-    #[error("config key keda.listen: cannot listen on {0}: {1}")]
-    Address(SocketAddr, io::Error),
-    /// The certificate cannot be used.
-    #[error("config keys keda.certificateFile and keda.keyFile: {0}")]
-    Identity(TlsError),
-    /// The roots of clients' certificates cannot be used.
-    #[error("config key keda.clientCaFile: {0}")]
-    ClientRoots(TlsError),
-}
-
 /// Serves until `stop`, which ends the streams, too.
 ///
 /// # Errors
@@ -82,19 +46,30 @@ pub async fn serve(
     figures: Figures,
     stop: &CancellationToken,
 ) -> Result<JoinHandle<io::Result<()>>, ServeError> {
-    let tcp = TcpListener::bind(served.listen).await;
-    let tcp = tcp.map_err(|error| ServeError::Address(served.listen, error))?;
     let scaler = Scaler::new(figures, stop.clone());
-    let Some(tls) = &served.tls else {
-        let service = ExternalScalerServer::new(scaler);
-        return Ok(answer(server().add_service(service), tcp, stop));
-    };
-    let door = Door::under(tls.client_roots.clone()).map_err(ServeError::ClientRoots)?;
-    let listener = TlsListener::for_grpc(tcp, tls.identity.clone());
-    let listener = listener.map_err(ServeError::Identity)?;
-    let check = move |request| door.check(request);
-    let service = ExternalScalerServer::with_interceptor(scaler, check);
-    Ok(answer(server().add_service(service), listener, stop))
+    Ok(match served.open("keda", Speaks::Grpc).await? {
+        Opened::Plain(listener) => {
+            let service = ExternalScalerServer::new(scaler);
+            answer(server().add_service(service), listener, stop)
+        }
+        Opened::Guarded(listener, door) => {
+            let check = move |request| known_caller(&door, request);
+            let service = ExternalScalerServer::with_interceptor(scaler, check);
+            answer(server().add_service(service), listener, stop)
+        }
+    })
+}
+
+fn known_caller(door: &Door, request: Request<()>) -> Result<Request<()>, Status> {
+    let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+    let shown = connection.and_then(TlsConnectInfo::peer_certs).unwrap_or_default();
+    door.check(&PeerCertificates::new(shown.to_vec())).map_err(|why| {
+        Status::unauthenticated(format!(
+            "the client's certificate: {why}; tlsClientCert and tlsClientKey of the \
+             TriggerAuthentication have to be signed under keda.clientCaFile"
+        ))
+    })?;
+    Ok(request)
 }
 
 fn server() -> Server {

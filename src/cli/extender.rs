@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -82,6 +81,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(keda) = &config.keda {
         listeners.push(autoscaling::keda::serve(keda, figures, &served).await?);
         tracing::info!(address = %keda.listen, tls = keda.tls.is_some(), "serving KEDA");
+    }
+    if let Some(service) = &config.service {
+        listeners.push(http::service::serve(service, Arc::clone(&gate), &served).await?);
+        tracing::info!(address = %service.listen, tls = service.tls.is_some(), "serving the verbs");
     }
     tracing::info!(verbs = %config.verbs, metrics = %config.metrics, mode = ?config.mode, "listening");
 
@@ -182,12 +185,5 @@ async fn serve(
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    let stop = stop.clone().cancelled_owned();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-    Ok(tokio::spawn(async move { serving.await }))
+    Ok(http::serve(listener, router, stop))
 }

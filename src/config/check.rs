@@ -7,7 +7,7 @@ use super::agents::{agents, agents_trust};
 use super::comfyui::comfyui;
 use super::election::leader_election;
 use super::external_metrics::external_metrics;
-use super::keda::keda;
+use super::mutual_tls::{KEDA, SERVICE, served};
 use super::settings::{FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
 use super::{Config, ConfigError, LogFormat};
@@ -38,6 +38,9 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
     let external_metrics = external_metrics(file.external_metrics.as_ref(), taken)?;
     let external =
         external_metrics.as_ref().map(|served| ("externalMetrics.listen", served.listen));
+    let taken = || taken.into_iter().chain(external);
+    let keda = served(KEDA, file.keda.as_ref(), taken())?;
+    let kedas = keda.as_ref().map(|served| ("keda.listen", served.listen));
     let defaults = GateSettings::default();
     Ok(Config {
         mode: setting("mode", "enforce", file.mode.as_ref()).word(&modes, defaults.mode)?,
@@ -57,7 +60,8 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         scheduler_name: setting("schedulerName", "filmgate", file.scheduler_name.as_ref())
             .text("filmgate")?,
         leader_election: leader_election(file.leader_election.as_ref())?,
-        keda: keda(file.keda.as_ref(), taken.into_iter().chain(external))?,
+        service: served(SERVICE, file.service.as_ref(), taken().chain(kedas))?,
+        keda,
         external_metrics,
         comfyui: comfyui(file.comfyui.as_ref())?,
         agents: agents(settings)?,

@@ -61,11 +61,13 @@ sections! {
         /// Figures for autoscalers.
         external_metrics: ExternalMetricsFile,
         /// KEDA's external scaler.
-        keda: KedaFile,
+        keda: MutualTlsFile,
         /// Pods whose ComfyUI is asked what it does.
         comfyui: ComfyUiFile,
         /// Where the agents are.
         agents: AgentsFile,
+        /// The verbs for a kube-scheduler that is not in the same pod.
+        service: MutualTlsFile,
         /// Logs.
         log: LogFile,
     }
@@ -120,15 +122,15 @@ sections! {
         /// PEM: its key.
         key_file: Text,
     }
-    /// `keda`.
-    KedaFile {
+    /// `keda` and `service`.
+    MutualTlsFile {
         /// Its address.
         listen: Text,
         /// PEM: the certificate that is shown there.
         certificate_file: Text,
         /// PEM: its key.
         key_file: Text,
-        /// PEM: the roots of KEDA's certificates.
+        /// PEM: the roots of callers' certificates.
         client_ca_file: Text,
     }
     /// `comfyui`.

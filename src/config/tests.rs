@@ -80,6 +80,7 @@ fn an_unknown_key_is_refused_by_name() {
         ("listen: {verb: '127.0.0.1:1'}", "verb"),
         ("externalMetrics: {certificate: x}", "certificate"),
         ("keda: {caFile: x}", "caFile"),
+        ("service: {caFile: x}", "caFile"),
         ("comfyui: {selector: app=comfyui}", "selector"),
         ("scoring: {packing: 1}", "packing"),
         ("agents: {static: [{node: n0, url: 'http://a', port: 1}]}", "port"),
@@ -156,6 +157,14 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
         ("keda: {certificateFile: ''}", r#"key keda.certificateFile: "" is empty"#),
         ("keda: {keyFile: ''}", r#"key keda.keyFile: "" is empty"#),
         ("keda: {clientCaFile: ''}", r#"key keda.clientCaFile: "" is empty"#),
+        (
+            "{service: {listen: '0.0.0.0:9115'}, keda: {}}",
+            r#"key service.listen: "0.0.0.0:9115" is the address of keda.listen, too; write for example service.listen: 0.0.0.0:9116"#,
+        ),
+        (
+            "service: {clientCaFile: ''}",
+            r#"key service.clientCaFile: "" is empty; write for example service.clientCaFile: /etc/filmgate/service/ca.crt"#,
+        ),
         ("externalMetrics: {keyFile: ''}", r#"key externalMetrics.keyFile: "" is empty"#),
         ("comfyui: {podSelector: ''}", r#"key comfyui.podSelector: "" is empty"#),
         ("comfyui: {podSelector: app on a}", r#"key comfyui.podSelector: "app on a" "#),
@@ -211,6 +220,24 @@ fn keda_is_answered_where_it_is_asked_for_and_without_tls_on_loopback_alone() {
     assert_eq!(served("keda: {listen: '[::1]:9115'}").tls, None);
     for key in ["certificateFile", "keyFile", "clientCaFile"] {
         let asked = served(&format!("keda: {{listen: '127.0.0.1:9115', {key}: a.pem}}"));
+        assert!(asked.tls.is_some(), "{key} is meant");
+    }
+}
+
+#[test]
+fn the_verbs_of_a_service_are_served_without_tls_on_loopback_alone() {
+    assert_eq!(Config::parse("").unwrap().service, None);
+    let served = |text: &str| Config::parse(text).unwrap().service.unwrap();
+    let usual = served("service: {}");
+    assert_eq!(usual.listen, "0.0.0.0:9116".parse().unwrap());
+    let tls = usual.tls.unwrap();
+    assert_eq!(tls.identity.certificate, Path::new("/etc/filmgate/service/tls.crt"));
+    assert_eq!(tls.identity.key, Path::new("/etc/filmgate/service/tls.key"));
+    assert_eq!(tls.client_roots, Path::new("/etc/filmgate/service/ca.crt"));
+    assert!(served("service: {listen: '10.0.0.1:9116'}").tls.is_some());
+    assert_eq!(served("service: {listen: '127.0.0.1:9116'}").tls, None);
+    for key in ["certificateFile", "keyFile", "clientCaFile"] {
+        let asked = served(&format!("service: {{listen: '127.0.0.1:9116', {key}: a.pem}}"));
         assert!(asked.tls.is_some(), "{key} is meant");
     }
 }

@@ -1,4 +1,5 @@
-//! The two routers: the verbs and the page on loopback, and metrics and health for everyone.
+//! The routers: the verbs and the page on loopback, metrics and health for everyone, and the verbs
+//! alone for a kube-scheduler elsewhere ([`service`]).
 //!
 //! kube-scheduler drops the text of any status but 200, so what it should read goes into `Error`.
 //! A body that is no such call is somebody's mistake at a prompt: 400, and what is wrong.
@@ -9,15 +10,20 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use axum::{Router, middleware};
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Gate;
 
 mod body;
 mod guard;
 mod people;
+pub mod service;
 mod verbs;
 
 /// Calls worked on at a time. kube-scheduler filters one pod at a time and binds many at once, so
@@ -33,25 +39,31 @@ struct App {
     binds: Arc<Semaphore>,
 }
 
+impl App {
+    fn new(gate: Arc<Gate>) -> Self {
+        Self {
+            gate,
+            pods: Arc::default(),
+            decisions: Arc::new(Semaphore::new(MOST_DECISIONS)),
+            binds: Arc::new(Semaphore::new(MOST_BINDS)),
+        }
+    }
+}
+
 /// `/filter`, `/prioritize`, `/preempt` and `/bind`, and what people look at: `/explain`, `/fleet`
 /// and `/ui`. Whoever reaches them can bind pods: they belong on loopback.
 pub fn verbs_router(gate: Arc<Gate>) -> Router {
-    let people = people_router(gate.clone());
-    let app = App {
-        gate,
-        pods: Arc::default(),
-        decisions: Arc::new(Semaphore::new(MOST_DECISIONS)),
-        binds: Arc::new(Semaphore::new(MOST_BINDS)),
-    };
+    verbs_alone(gate.clone()).merge(people_router(gate)).fallback(unknown_path)
+}
+
+fn verbs_alone(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/filter", post(verbs::filter))
         .route("/prioritize", post(verbs::prioritize))
         .route("/preempt", post(verbs::preempt))
         .route("/bind", post(verbs::bind))
         .layer(middleware::from_fn(guard::no_browser))
-        .with_state(app)
-        .merge(people)
-        .fallback(unknown_path)
+        .with_state(App::new(gate))
 }
 
 fn people_router(gate: Arc<Gate>) -> Router {
@@ -74,6 +86,22 @@ pub fn ops_router(gate: Arc<Gate>) -> Router {
         .route("/readyz", get(readyz))
         .fallback(unknown_path)
         .with_state(gate)
+}
+
+/// Serves until `stop`.
+pub fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: &CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    let stop = stop.clone().cancelled_owned();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
+    tokio::spawn(async move { serving.await })
 }
 
 /// An error as JSON.

@@ -21,6 +21,7 @@ mod outcomes;
 mod preemption;
 mod race;
 mod release;
+mod service;
 mod starvation;
 mod storm;
 mod telemetry;

@@ -35,6 +35,7 @@ mod preempt;
 mod prioritize;
 mod script;
 mod seen;
+mod service;
 mod site;
 mod speed;
 mod standby;

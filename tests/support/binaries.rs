@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 /// Names a folder with the programs, for those who build them elsewhere.
-const FOLDER_VARIABLE: &str = "FILMGATE_CLUSTER_BIN_DIR";
+pub const FOLDER_VARIABLE: &str = "FILMGATE_CLUSTER_BIN_DIR";
 
 /// The folder with `cluster` and `kwok`: built by `tests/cluster/build.sh` on
 /// first use unless the environment says where it is.

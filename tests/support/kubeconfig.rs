@@ -97,8 +97,8 @@ impl Credentials {
     }
 }
 
-/// JSON, which is YAML too.
-fn render(api_url: &str, ca: &Path, token: &str) -> String {
+/// A kubeconfig of whoever has that token. JSON, which is YAML too.
+pub fn render(api_url: &str, ca: &Path, token: &str) -> String {
     json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -3,7 +3,8 @@
 use std::fs;
 
 use filmgate::autoscaling::Figures;
-use filmgate::autoscaling::keda::{MutualTls, Served, serve};
+use filmgate::autoscaling::keda::serve;
+use filmgate::tls::{MutualTls, Served};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::transport::Endpoint;

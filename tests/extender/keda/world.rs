@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filmgate::autoscaling::Figures;
+use filmgate::autoscaling::keda::serve;
 use filmgate::autoscaling::keda::wire::external_scaler_client::ExternalScalerClient;
 use filmgate::autoscaling::keda::wire::{
     GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef,
 };
-use filmgate::autoscaling::keda::{MutualTls, Served, serve};
 use filmgate::clock::{Clock, ManualClock};
-use filmgate::tls::Identity;
+use filmgate::tls::{Identity, MutualTls, Served};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
