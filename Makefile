@@ -30,7 +30,7 @@ demo: require-rust ## a day of a diffusion workload on simulated GPUs, three pol
 	target/release/filmgate demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: require-rust require-go cluster node-packages browser prometheus ## every test, on a real control plane, races and kills in short form
+test: require-rust require-go cluster node-packages browser prometheus helm ## every test, on a real control plane, races and kills in short form
 	$(CARGO) test --locked --lib --bins --tests
 
 .PHONY: test-gpu
@@ -70,6 +70,10 @@ lint: require-rust ## formatting, clippy, licences and sources of dependencies, 
 		[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }; \
 	fi
 
+.PHONY: manifests
+manifests: require-rust helm ## what the chart renders, for kubectl: deploy/filmgate.yaml and others
+	FILMGATE_BLESS=1 $(CARGO) test --locked --test chart shipped
+
 .PHONY: cluster
 cluster: require-go # Kubernetes for the tests, built once into a cache outside the tree
 	@tests/cluster/build.sh >/dev/null
@@ -85,6 +89,10 @@ browser: # Chromium for the tests of the extender's page, which are skipped with
 .PHONY: prometheus
 prometheus: # promtool, which checks what is exposed, for tests that are skipped without
 	@tools/prometheus.sh >/dev/null || [ -z "$${CI:-}" ]
+
+.PHONY: helm
+helm: require-go # helm and kubeconform for the tests of the chart, which are skipped without
+	@tools/helm.sh >/dev/null || [ -z "$${CI:-}" ]
 
 .PHONY: require-rust
 require-rust:

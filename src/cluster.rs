@@ -25,6 +25,7 @@ pub mod lease;
 mod marks;
 pub mod pod;
 mod start;
+pub mod version;
 mod wake;
 pub mod watch;
 mod workload;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::autoscaling;
+use crate::cluster::version::Version;
 use crate::engine::{Bytes, Policy};
 use crate::extender::{GateSettings, Mode};
 use crate::readings::client::{AgentEndpoint, Trust};
@@ -48,6 +49,8 @@ pub struct Config {
     pub bind_timeout: Duration,
     /// The scheduler whose pods are ours.
     pub scheduler_name: String,
+    /// The version of the kube-scheduler beside the extender, where it is known.
+    pub kube_scheduler_version: Option<Version>,
     /// Which of several replicas answers.
     pub leader_election: LeaderElection,
     /// Where external metrics are served; `None`: nowhere.

@@ -37,6 +37,7 @@ pub struct Metrics {
     victims: IntCounter,
     takeovers: IntCounter,
     forged_annotations: IntCounter,
+    bound_by_another: IntCounter,
     growths: IntCounter,
     predictions: IntCounterVec,
     comfyui_polls: IntCounterVec,
@@ -63,6 +64,7 @@ impl Metrics {
             victims: counter(&replica::VICTIMS),
             takeovers: counter(&replica::TAKEOVERS),
             forged_annotations: counter(&replica::FORGED),
+            bound_by_another: counter(&replica::BOUND_BY_ANOTHER),
             growths: counter(&replica::GROWTHS),
             predictions: counters(&replica::PREDICTIONS),
             comfyui_polls: counters(&replica::COMFYUI_POLLS),
@@ -73,7 +75,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(self.requests.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.observed_refusals.clone()),
@@ -83,6 +85,7 @@ impl Metrics {
             Box::new(self.victims.clone()),
             Box::new(self.takeovers.clone()),
             Box::new(self.forged_annotations.clone()),
+            Box::new(self.bound_by_another.clone()),
             Box::new(self.growths.clone()),
             Box::new(self.predictions.clone()),
             Box::new(self.comfyui_polls.clone()),
@@ -173,6 +176,7 @@ impl Metrics {
             Notice::Grown { .. } => self.growths.inc(),
             Notice::Landed => self.predictions.with_label_values(&["hit"]).inc(),
             Notice::Strayed { .. } => self.predictions.with_label_values(&["miss"]).inc(),
+            Notice::BoundByAnother { .. } => self.bound_by_another.inc(),
             Notice::Reserved { .. } => {}
         }
     }

@@ -1,15 +1,12 @@
-//! The shipped scheduler configuration and rights, under the real kube-scheduler, and the shipped
-//! agent.
+//! The shipped scheduler configuration and rights, under the real kube-scheduler.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
+use std::process::Command;
 use std::time::Duration;
 
-use clap::Parser;
-use filmgate::cli::Cli;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::{Value, json};
@@ -17,8 +14,10 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
-use support::manifests::{apply, shipped};
+use support::manifests::{SIDECAR, apply_rights, shipped};
 use support::objects::{node, pod};
+use support::port::ReservedPort;
+use support::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The discard service's port, which is closed.
@@ -27,8 +26,7 @@ const NOBODY: &str = "http://127.0.0.1:9";
 #[tokio::test(flavor = "multi_thread")]
 async fn kube_scheduler_leads_and_schedules_under_the_shipped_configuration_and_rights() {
     let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-    apply(&cluster.admin(), &shipped("deploy/rbac.yaml")).await;
-    apply(&cluster.admin(), &shipped("deploy/scheduler-rbac.yaml")).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
     cluster.add_nodes([node("n0").gpus(1)]).await;
     let _scheduler = cluster.start_scheduler(SchedulerOptions {
         config_yaml: shipped_configuration(&cluster).to_string(),
@@ -54,19 +52,31 @@ async fn kube_scheduler_leads_and_schedules_under_the_shipped_configuration_and_
     .await;
 }
 
+/// A cluster that was upgraded while filmgate was not.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_agent_is_taken_as_it_is_shipped_and_understands_its_arguments() {
+async fn a_kube_scheduler_that_is_too_old_for_the_api_server_is_told_of() {
     let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-    for file in ["deploy/rbac.yaml", "deploy/agent-rbac.yaml", "deploy/agent.yaml"] {
-        apply(&cluster.admin(), &shipped(file)).await;
-    }
-    let agents: Api<DaemonSet> = Api::namespaced(cluster.admin(), "filmgate");
-    let template = agents.get("filmgate-agent").await.unwrap().spec.template;
-    let containers = template.spec.unwrap().containers;
-    let [agent] = &containers[..] else { panic!("{containers:?}") };
-    let arguments = agent.args.iter().flatten().map(String::as_str);
-    let understood = Cli::try_parse_from(["filmgate"].into_iter().chain(arguments));
-    assert!(understood.is_ok(), "{}", understood.unwrap_err());
+    apply_rights(&cluster.admin(), SIDECAR).await;
+    let (verbs, ops) = (ReservedPort::reserve(), ReservedPort::reserve());
+    let config = json!({
+        "listen": {"verbs": verbs.address(), "metrics": ops.address()},
+        "kubeSchedulerVersion": "v1.35.2-gke.1",
+        "agents": {"static": []},
+    });
+    let file = cluster.folder().join("filmgate.yaml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+    command.arg("extender").arg("--config").arg(file);
+    command.arg("--kubeconfig").arg(cluster.kubeconfig(User::Filmgate));
+    let _extender = Process::spawn("filmgate", command, cluster.folder());
+    eventually(DEADLINE, "the skew shown", async || {
+        let page = reqwest::get(format!("http://{}/metrics", ops.address())).await?.text().await?;
+        let is_shown = page.contains("filmgate_kube_scheduler_skew_versions 2\n");
+        if is_shown { Ok(()) } else { Err(anyhow::anyhow!("{page}")) }
+    })
+    .await;
+    let log = std::fs::read_to_string(cluster.folder().join("filmgate.log")).unwrap();
+    assert!(log.contains("is too old for the API server"), "{log}");
 }
 
 /// As shipped, but with a way to this API server, which kube-scheduler finds by itself in a pod,

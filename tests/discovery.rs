@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use support::cluster::{Cluster, ClusterOptions};
 use support::kubeconfig::User;
-use support::manifests::{apply, shipped};
+use support::manifests::{SIDECAR, apply_rights};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -43,7 +43,7 @@ async fn become_equal(agents: &mut watch::Receiver<Vec<AgentEndpoint>>, expected
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_come_change_and_go_with_their_endpoints() {
     let mut cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-    apply(&cluster.admin(), &shipped("deploy/rbac.yaml")).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
     let slices: Api<EndpointSlice> = Api::namespaced(cluster.admin(), "filmgate");
     let create = async |slice| slices.create(&PostParams::default(), &slice).await.unwrap();
     let ready =

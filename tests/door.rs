@@ -30,7 +30,7 @@ use support::authority::Authority;
 use support::cluster::{Cluster, ClusterOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
-use support::manifests::{apply, shipped};
+use support::manifests::{SIDECAR, apply_rights};
 use support::metrics::Metrics;
 use support::nvml::{StandIn, gpu, machine, uuid};
 use support::objects::{node, pod};
@@ -61,9 +61,7 @@ impl Drop for World {
 impl World {
     async fn start() -> Self {
         let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-        for file in ["deploy/rbac.yaml", "deploy/agent-rbac.yaml"] {
-            apply(&cluster.admin(), &shipped(file)).await;
-        }
+        apply_rights(&cluster.admin(), SIDECAR).await;
         let files = TempDir::new().unwrap();
         let authority = Authority::create(files.path(), "ours");
         let identity = Identity {

@@ -47,7 +47,7 @@ impl Drop for Stage {
 impl Stage {
     pub async fn start(nodes: Vec<SimulatedNode>) -> Self {
         let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-        manifests::apply(&cluster.admin(), &manifests::shipped("deploy/rbac.yaml")).await;
+        manifests::apply_rights(&cluster.admin(), manifests::SIDECAR).await;
         let fleet = SimulatedFleet::new(Clock::monotonic());
         nodes.iter().for_each(|node| node.add_to(&fleet));
         cluster.add_nodes(nodes.iter().map(SimulatedNode::builder)).await;

@@ -42,28 +42,32 @@ pub enum StoreError {
 
 /// One Secret as it was read or written last.
 #[derive(Clone)]
-pub(super) struct Stored(Secret);
+pub(super) struct Stored {
+    /// As the settings call it: `name`, or `namespace/name` elsewhere than in the usual namespace.
+    called: String,
+    secret: Secret,
+}
 
 impl Stored {
     pub(super) fn name(&self) -> &str {
-        self.0.metadata.name.as_deref().unwrap_or_default()
+        &self.called
     }
 
     pub(super) fn data(&self) -> &Data {
         static EMPTY: Data = BTreeMap::new();
-        self.0.data.as_ref().unwrap_or(&EMPTY)
+        self.secret.data.as_ref().unwrap_or(&EMPTY)
     }
 
     pub(super) fn data_mut(&mut self) -> &mut Data {
-        self.0.data.get_or_insert_default()
+        self.secret.data.get_or_insert_default()
     }
 
     pub(super) fn annotations(&self) -> Option<&BTreeMap<String, String>> {
-        self.0.metadata.annotations.as_ref()
+        self.secret.metadata.annotations.as_ref()
     }
 
     pub(super) fn annotations_mut(&mut self) -> &mut BTreeMap<String, String> {
-        self.0.metadata.annotations.get_or_insert_default()
+        self.secret.metadata.annotations.get_or_insert_default()
     }
 }
 
@@ -79,7 +83,7 @@ pub(super) enum Bundled {
 }
 
 pub(super) struct Store {
-    secrets: Api<Secret>,
+    client: Client,
     services: Api<APIService>,
     namespace: String,
 }
@@ -87,17 +91,18 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(client: &Client, namespace: &str) -> Self {
         Self {
-            secrets: Api::namespaced(client.clone(), namespace),
+            client: client.clone(),
             services: Api::all(client.clone()),
             namespace: namespace.to_owned(),
         }
     }
 
     pub(super) async fn read(&self, name: &str) -> Result<Stored, StoreError> {
-        match self.secrets.get_opt(name).await {
-            Ok(Some(secret)) => Ok(Stored(secret)),
+        let (namespace, simple) = self.place_of(name);
+        match self.secrets(namespace).get_opt(simple).await {
+            Ok(Some(secret)) => Ok(Stored { called: name.to_owned(), secret }),
             Ok(None) => {
-                let (namespace, name) = (self.namespace.clone(), name.to_owned());
+                let (namespace, name) = (namespace.to_owned(), simple.to_owned());
                 Err(StoreError::Missing { namespace, name })
             }
             Err(error) => Err(self.failed(name, error)),
@@ -106,14 +111,25 @@ impl Store {
 
     /// Writes it where nobody has changed it since it was read.
     pub(super) async fn write(&self, stored: &mut Stored) -> Result<(), StoreError> {
-        let name = stored.name().to_owned();
-        let written = self.secrets.replace(&name, &PostParams::default(), &stored.0).await;
-        stored.0 = written.map_err(|error| self.failed(&name, error))?;
+        let (namespace, simple) = self.place_of(&stored.called);
+        let secrets = self.secrets(namespace);
+        let written = secrets.replace(simple, &PostParams::default(), &stored.secret).await;
+        stored.secret = written.map_err(|error| self.failed(&stored.called, error))?;
         Ok(())
     }
 
+    /// Namespace and name of a Secret as the settings call it.
+    fn place_of<'a>(&'a self, called: &'a str) -> (&'a str, &'a str) {
+        called.split_once('/').unwrap_or((&self.namespace, called))
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
     fn failed(&self, name: &str, error: kube::Error) -> StoreError {
-        failed(format!("secret {}/{name}", self.namespace), error)
+        let (namespace, name) = self.place_of(name);
+        failed(format!("secret {namespace}/{name}"), error)
     }
 
     /// Has the API server believe these authorities when it calls the Service behind the API, where

@@ -27,7 +27,7 @@ pub struct Args {
     /// A Secret for a server's certificate, and the server's names
     #[arg(long, value_name = "SECRET=DNS[,DNS...]", value_parser = server)]
     server: Vec<(String, Subject)>,
-    /// A Secret for a client's certificate, and the client's name
+    /// A Secret for a client's certificate, and the client's name. NAMESPACE/SECRET is one elsewhere
     #[arg(long, value_name = "SECRET=NAME", value_parser = client)]
     client: Vec<(String, Subject)>,
     /// An APIService whose server has one of these certificates: the API server is told to believe

@@ -18,6 +18,7 @@ use super::{host_name, logging, shutdown};
 use crate::autoscaling::{self, Figures};
 use crate::clock::Clock;
 use crate::cluster::lease::{LeaseKeeper, LeaseSettings, Mandate};
+use crate::cluster::version::watch_skew;
 use crate::cluster::{
     self, Budgets, Identity, KubeWriter, NamespaceDefaults, WatchesEnded, Watching,
 };
@@ -97,6 +98,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let trust = config.agents_trust.clone();
         let agents = AgentLink::start(&config.agents, trust, &client, clock, Arc::clone(&gate))?;
         tokio::spawn(Arc::clone(&gate).run(Arc::new(agents)));
+        let _comparing = config.kube_scheduler_version.map(|version| {
+            let gate = Arc::clone(&gate);
+            let tell = move |behind| gate.set_kube_scheduler_skew(behind);
+            AbortOnDropHandle::new(tokio::spawn(watch_skew(client.clone(), version, tell)))
+        });
         let _polling = poll_comfyui(config.comfyui.as_ref(), &gate)?;
         gate.set_ready(true);
         tracing::info!("ready");

@@ -11,6 +11,7 @@ use super::mutual_tls::{KEDA, SERVICE, served};
 use super::settings::{FileSettings, ListenFile, ScoringFile, Settings};
 use super::text::{Setting, Text};
 use super::{Config, ConfigError, LogFormat};
+use crate::cluster::version::{NoVersion, Version};
 use crate::engine::request::LEAST_VRAM;
 use crate::engine::score::Weights;
 use crate::engine::{Bytes, PluginAllocation, Policy, StalePolicy};
@@ -59,6 +60,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         )?,
         scheduler_name: setting("schedulerName", "filmgate", file.scheduler_name.as_ref())
             .text("filmgate")?,
+        kube_scheduler_version: kube_scheduler_version(file)?,
         leader_election: leader_election(file.leader_election.as_ref())?,
         service: served(SERVICE, file.service.as_ref(), taken().chain(kedas))?,
         keda,
@@ -69,6 +71,14 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         kubeconfig: settings.kubeconfig.clone(),
         log_format: setting("log.format", "json", format).word(&formats, LogFormat::Json)?,
     })
+}
+
+fn kube_scheduler_version(file: &FileSettings) -> Result<Option<Version>, ConfigError> {
+    let value = file.kube_scheduler_version.as_ref();
+    let setting = setting("kubeSchedulerVersion", "v1.34.1", value);
+    value
+        .map(|Text(text)| text.parse().map_err(|error: NoVersion| setting.wrong(error.to_string())))
+        .transpose()
 }
 
 fn addresses(listen: Option<&ListenFile>) -> Result<(SocketAddr, SocketAddr), ConfigError> {

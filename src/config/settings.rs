@@ -56,6 +56,8 @@ sections! {
         bind_timeout: Text,
         /// The scheduler whose pods are ours.
         scheduler_name: Text,
+        /// The version of the kube-scheduler beside the extender.
+        kube_scheduler_version: Text,
         /// Which of several replicas answers.
         leader_election: LeaderElectionFile,
         /// Figures for autoscalers.

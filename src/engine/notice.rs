@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use super::{Bytes, NodeName, PodRef};
 
 /// Something to tell.
@@ -45,6 +47,15 @@ pub enum Notice {
         /// filmgate chose for each of its containers, and the device plugin for none.
         is_steered: bool,
     },
+    /// The pod waited, and somebody bound it without this process.
+    BoundByAnother {
+        /// The pod.
+        pod: PodRef,
+        /// Where to.
+        node: NodeName,
+        /// The scheduler that the pod names.
+        scheduler: Arc<str>,
+    },
     /// The pod has waited for too long, and a place is kept for it.
     Reserved {
         /// The pod.
@@ -64,6 +75,7 @@ impl Notice {
             Self::Forged { pod, .. }
             | Self::Grown { pod, .. }
             | Self::Strayed { pod, .. }
+            | Self::BoundByAnother { pod, .. }
             | Self::Reserved { pod, .. } => Some(pod),
             Self::Landed => None,
         }
@@ -77,6 +89,7 @@ impl Notice {
             Self::Grown { .. } => "GrewPastCharge",
             Self::Landed => "OnItsGPU",
             Self::Strayed { .. } => "OnAnotherGPU",
+            Self::BoundByAnother { .. } => "BoundByAnother",
             Self::Reserved { .. } => "GPUReserved",
         }
     }
@@ -107,6 +120,11 @@ impl fmt::Display for Notice {
                 gpus(sent_to),
                 gpus(found_on),
                 if *is_steered { WHY_NOT_STEERED } else { WHY_NOT_PREDICTED }
+            ),
+            Self::BoundByAnother { node, scheduler, .. } => write!(
+                text,
+                "was bound to {node}, and filmgate was not asked, although its schedulerName is {scheduler}: \
+                 another scheduler has that name, or the one that has it does not call filmgate to bind"
             ),
             Self::Reserved { node, gpus: kept, .. } => write!(
                 text,

@@ -155,6 +155,8 @@ pub struct Gate {
     /// Set under the ledger's write lock, so that no admission is under way when it is set.
     is_draining: AtomicBool,
     leading: Leading,
+    /// Minor versions that kube-scheduler is behind the API server, where that is known.
+    kube_scheduler_skew: Mutex<Option<i64>>,
     /// Bindings under way.
     binds: TaskTracker,
     /// Ends the background tasks.
@@ -194,6 +196,7 @@ impl Gate {
             is_ready: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
             leading: Leading::default(),
+            kube_scheduler_skew: Mutex::default(),
             binds: closed_tracker(),
             stop: CancellationToken::new(),
         })
@@ -226,6 +229,11 @@ impl Gate {
     pub fn set_ready(&self, is_ready: bool) {
         self.is_ready.store(is_ready, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    /// How many minor versions the kube-scheduler beside it is behind the API server.
+    pub fn set_kube_scheduler_skew(&self, versions: i64) {
+        *self.kube_scheduler_skew.lock() = Some(versions);
     }
 
     /// The process is about to end: whoever listens should look elsewhere.

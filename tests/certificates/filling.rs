@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use filmgate::certificates::Settings;
-use filmgate::certificates::material::{CERTIFICATE, Data, KEY};
+use filmgate::certificates::material::{CERTIFICATE, Data, KEY, Pair, authorities_in};
+use filmgate::certificates::plan::Subject;
 use futures::future::join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -19,9 +20,11 @@ use serde_json::json;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::cluster::create;
-use crate::support::manifests::{apply_objects, objects, shipped};
+use crate::support::eventually::eventually;
+use crate::support::manifests::{apply_objects, namespace, objects, shipped};
+use crate::support::site::START_DEADLINE;
 use crate::world::{
-    AGENT, AGENT_NAME, API_SERVICE, AUTHORITY, KEDA, LEAVES, METRICS, NAMESPACE, World, secrets,
+    AGENT, AGENT_NAME, API_SERVICE, AUTHORITY, CLIENT, LEAVES, NAMESPACE, SERVICE, World, secrets,
     settings, text,
 };
 
@@ -30,7 +33,7 @@ async fn empty_secrets_are_filled_with_what_tls_takes_on_both_sides() {
     let world = World::start().await;
     let expiries = world.round().await;
     assert_eq!(expiries.len(), 4, "{expiries:?}");
-    let (server, client) = (world.data(AGENT).await, world.data(KEDA).await);
+    let (server, client) = (world.data(AGENT).await, world.data(CLIENT).await);
     shake_hands(&server, &client, AGENT_NAME).await.unwrap();
     let refused = shake_hands(&server, &client, "another.filmgate.svc").await.unwrap_err();
     assert!(refused.contains("not valid for name"), "{refused}");
@@ -118,10 +121,10 @@ async fn it_may_do_no_more_than_that_and_says_what_is_missing() {
     let more: Secret = serde_json::from_value(json!({"metadata": {"name": "more"}})).unwrap();
     assert!(forbidden(own.create(&PostParams::default(), &more).await.unwrap_err()));
 
-    world.secrets().delete(METRICS, &DeleteParams::default()).await.unwrap();
+    world.secrets().delete(SERVICE, &DeleteParams::default()).await.unwrap();
     let keeper = world.keeper().await;
     let missing = keeper.round().await.unwrap_err().to_string();
-    let how = format!("kubectl create secret generic {METRICS} --namespace {NAMESPACE}");
+    let how = format!("kubectl create secret generic {SERVICE} --namespace {NAMESPACE}");
     assert!(missing.contains(&how), "{missing}");
     assert_eq!(keeper.last(), Some(Err(missing)));
     apply_objects(&world.cluster.admin(), secrets()).await;
@@ -132,6 +135,7 @@ async fn it_may_do_no_more_than_that_and_says_what_is_missing() {
 #[tokio::test]
 async fn the_api_server_is_told_whom_to_believe_where_the_service_is_ours() {
     let world = World::start().await;
+    may_bundle(&world).await;
     let settings = Settings { api_service: Some(API_SERVICE.to_owned()), ..settings() };
     let keeper = world.keeper_with(settings).await;
     let absent = keeper.round().await.unwrap_err().to_string();
@@ -155,6 +159,67 @@ async fn the_api_server_is_told_whom_to_believe_where_the_service_is_ours() {
     ours.data["spec"]["service"]["namespace"] = json!(NAMESPACE);
     apply_objects(&admin, [ours]).await;
     keeper.round().await.unwrap();
-    let authorities = text(&world.data(METRICS).await, "ca.crt");
+    let authorities = text(&world.data(SERVICE).await, "ca.crt");
     assert_eq!(bundle().await, Some(ByteString(authorities.into_bytes())));
+}
+
+/// KEDA reads its certificate in its own namespace.
+#[tokio::test]
+async fn a_secret_in_another_namespace_is_filled_too() {
+    let world = World::start().await;
+    let rule = json!({
+        "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["filmgate-scaler"],
+        "verbs": ["get", "update"],
+    });
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "filmgate-scaler", "namespace": "keda"},
+    });
+    let admin = world.cluster.admin();
+    apply_objects(&admin, [namespace("keda", &[]), object(secret)]).await;
+    apply_objects(&admin, granted(Some("keda"), &rule)).await;
+    let mut settings = settings();
+    settings.leaves.push(("keda/filmgate-scaler".to_owned(), Subject::Client("keda".to_owned())));
+    let keeper = world.keeper_with(settings).await;
+    eventually(START_DEADLINE, "the rights in force", async || keeper.round().await).await;
+    let secrets: Api<Secret> = Api::namespaced(admin, "keda");
+    let data = secrets.get("filmgate-scaler").await.unwrap().data.unwrap();
+    let certificate = Pair::in_data(&data).unwrap().certificate;
+    assert!(authorities_in(&data).iter().any(|one| certificate.is_signed_by(one)));
+}
+
+/// As the chart has it where external metrics are served.
+async fn may_bundle(world: &World) {
+    let rule = json!({
+        "apiGroups": ["apiregistration.k8s.io"],
+        "resources": ["apiservices"],
+        "resourceNames": [API_SERVICE],
+        "verbs": ["get", "patch"],
+    });
+    apply_objects(&world.cluster.admin(), granted(None, &rule)).await;
+}
+
+/// A right for the process, in a namespace or in the cluster.
+fn granted(namespace: Option<&str>, rule: &serde_json::Value) -> [DynamicObject; 2] {
+    let scope = if namespace.is_some() { "" } else { "Cluster" };
+    let group = "rbac.authorization.k8s.io";
+    let metadata = json!({"name": "filmgate-certificates", "namespace": namespace});
+    let (role, binding) = (format!("{scope}Role"), format!("{scope}RoleBinding"));
+    let account =
+        json!({"kind": "ServiceAccount", "name": "filmgate-certificates", "namespace": NAMESPACE});
+    [
+        object(json!({
+            "apiVersion": format!("{group}/v1"), "kind": role, "metadata": metadata,
+            "rules": [rule],
+        })),
+        object(json!({
+            "apiVersion": format!("{group}/v1"), "kind": binding, "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": role, "name": "filmgate-certificates"},
+            "subjects": [account],
+        })),
+    ]
+}
+
+fn object(value: serde_json::Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
 }

@@ -10,7 +10,7 @@ use kube::api::DeleteParams;
 
 use crate::support::eventually::eventually;
 use crate::support::kubeconfig::User;
-use crate::support::manifests::{apply_objects, objects, shipped};
+use crate::support::manifests::{self, apply_objects, objects, shipped};
 use crate::support::metrics::Metrics;
 use crate::support::port::ReservedPort;
 use crate::support::process::Process;
@@ -19,9 +19,11 @@ use crate::world::{AGENT, AUTHORITY, World, secrets, text};
 
 /// The arguments of the shipped Deployment, but where it listens.
 fn arguments() -> Vec<String> {
-    let shipped = objects(&shipped("deploy/certificates.yaml")).into_iter();
-    let mut deployments =
-        shipped.filter(|one| one.types.as_ref().is_some_and(|types| types.kind == "Deployment"));
+    let shipped = objects(&shipped(manifests::SERVICE)).into_iter();
+    let deployments =
+        shipped.filter(|one| one.metadata.name.as_deref() == Some("filmgate-certificates"));
+    let mut deployments = deployments
+        .filter(|one| one.types.as_ref().is_some_and(|types| types.kind == "Deployment"));
     let deployment = deployments.next().expect("a Deployment");
     let container = &deployment.data["spec"]["template"]["spec"]["containers"][0];
     let version = env!("CARGO_PKG_VERSION");
@@ -74,7 +76,7 @@ async fn it_waits_for_a_secret_repairs_what_is_missing_and_shows_no_key() {
     let name = "filmgate_certificate_expiry_timestamp_seconds";
     let ends = world.pair(AGENT).await.certificate.ends.as_second();
     assert_eq!(metrics.value(name, &[("secret", AGENT)]), Some(ends as f64));
-    assert_eq!(metrics.series(name).len(), 5);
+    assert_eq!(metrics.series(name).len(), 4);
 
     let log = process.log();
     assert!(log.contains(AGENT) && !log.contains("PRIVATE"), "{log}");

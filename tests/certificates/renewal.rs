@@ -3,7 +3,7 @@
 use filmgate::certificates::material::{CERTIFICATE, KEY};
 use filmgate::certificates::plan::Subject;
 
-use crate::world::{AGENT, AUTHORITY, KEDA, LEAVES, METRICS, World, days, settings};
+use crate::world::{AGENT, AUTHORITY, CLIENT, LEAVES, SERVICE, World, days, settings};
 
 #[tokio::test]
 async fn certificates_are_renewed_when_they_age_and_their_authority_stays() {
@@ -34,17 +34,17 @@ async fn what_somebody_took_away_or_broke_is_made_anew_and_nothing_else() {
     world.round().await;
     let first = world.look().await;
     world.empty(AGENT, None).await;
-    world.empty(METRICS, Some(CERTIFICATE)).await;
+    world.empty(SERVICE, Some(CERTIFICATE)).await;
     world.round().await;
     let second = world.look().await;
     second.assert_goes_on_from(&first);
     assert_ne!(second.shown[AGENT], first.shown[AGENT]);
-    assert_ne!(second.shown[METRICS], first.shown[METRICS]);
-    assert_eq!(second.shown[KEDA], first.shown[KEDA]);
+    assert_ne!(second.shown[SERVICE], first.shown[SERVICE]);
+    assert_eq!(second.shown[CLIENT], first.shown[CLIENT]);
 
-    world.empty(KEDA, Some("ca.crt")).await;
+    world.empty(CLIENT, Some("ca.crt")).await;
     world.round().await;
-    assert_eq!(world.look().await.believed[KEDA], first.believed[KEDA]);
+    assert_eq!(world.look().await.believed[CLIENT], first.believed[CLIENT]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::world::{AGENT, AUTHORITY, KEDA, LEAVES, View, World, days};
+use crate::world::{AGENT, AUTHORITY, CLIENT, LEAVES, View, World, days};
 
 const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -44,12 +44,12 @@ async fn succeeds(world: &World, before: View) {
         assert_eq!(told.believed[name].len(), 2);
     }
     // A new one is wanted at once, and is the new authority's.
-    world.empty(KEDA, Some("tls.key")).await;
+    world.empty(CLIENT, Some("tls.key")).await;
     world.pass(AN_HOUR / 2);
     world.round().await;
     let halfway = world.look().await;
     halfway.assert_goes_on_from(&told);
-    assert!(halfway.shown[KEDA].is_signed_by(&new));
+    assert!(halfway.shown[CLIENT].is_signed_by(&new));
     assert_eq!(halfway.shown[AGENT], before.shown[AGENT]);
 
     world.pass(AN_HOUR / 2);

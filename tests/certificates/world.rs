@@ -18,17 +18,17 @@ use serde_json::json;
 use crate::support::cluster::{Cluster, ClusterOptions};
 use crate::support::eventually::eventually;
 use crate::support::kubeconfig::User;
-use crate::support::manifests::{apply, apply_objects, objects, shipped};
+use crate::support::manifests::{self, apply_objects, apply_rights, objects, shipped};
 use crate::support::site::START_DEADLINE;
 
 pub const NAMESPACE: &str = "filmgate";
 pub const AUTHORITY: &str = "filmgate-authority";
 pub const AGENT: &str = "filmgate-agent-tls";
-pub const METRICS: &str = "filmgate-external-metrics-tls";
-pub const KEDA: &str = "filmgate-keda-client";
+pub const SERVICE: &str = "filmgate-service-tls";
+pub const CLIENT: &str = "filmgate-scheduler-client";
 pub const AGENT_NAME: &str = "filmgate-agent.filmgate.svc";
 pub const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
-pub const LEAVES: [&str; 3] = [AGENT, METRICS, KEDA];
+pub const LEAVES: [&str; 3] = [AGENT, SERVICE, CLIENT];
 
 /// A control plane with the shipped Secrets, which are empty.
 pub struct World {
@@ -40,9 +40,7 @@ impl World {
     pub async fn start() -> Self {
         let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
         let admin = cluster.admin();
-        for file in ["deploy/rbac.yaml", "deploy/certificates-rbac.yaml"] {
-            apply(&admin, &shipped(file)).await;
-        }
+        apply_rights(&admin, manifests::SERVICE).await;
         apply_objects(&admin, secrets()).await;
         let own: Api<Secret> = Api::namespaced(cluster.client(User::Certificates).await, NAMESPACE);
         eventually(START_DEADLINE, "the rights in force", async || own.get(AUTHORITY).await).await;
@@ -139,15 +137,15 @@ pub fn settings() -> Settings {
         authority: AUTHORITY.to_owned(),
         leaves: vec![
             (AGENT.to_owned(), server(AGENT_NAME)),
-            (METRICS.to_owned(), server("filmgate-external-metrics.filmgate.svc")),
-            (KEDA.to_owned(), Subject::Client("keda".to_owned())),
+            (SERVICE.to_owned(), server("filmgate.filmgate.svc")),
+            (CLIENT.to_owned(), Subject::Client("kube-scheduler".to_owned())),
         ],
         api_service: None,
     }
 }
 
 pub fn secrets() -> impl Iterator<Item = DynamicObject> {
-    let shipped = objects(&shipped("deploy/certificates.yaml")).into_iter();
+    let shipped = objects(&shipped(manifests::SERVICE)).into_iter();
     shipped.filter(|object| object.types.as_ref().is_some_and(|types| types.kind == "Secret"))
 }
 

@@ -19,12 +19,12 @@ const CREATED_AT_A_TIME: usize = 16;
 const HELD: usize = 12;
 const REFUSED: usize = PODS - PLACES;
 
-async fn forty(election: Election, terms: Terms) -> Replicas {
+pub(super) async fn forty(election: Election, terms: Terms) -> Replicas {
     let nodes = forty_places(WorldOptions::default()).nodes;
     Replicas::start(nodes, election, terms).await
 }
 
-async fn create_pods(world: &Replicas, numbers: Range<usize>) {
+pub(super) async fn create_pods(world: &Replicas, numbers: Range<usize>) {
     futures::stream::iter(numbers)
         .for_each_concurrent(CREATED_AT_A_TIME, async |number| {
             let pod = pod(&format!("p{number}")).gpus(1).vram(POD_VRAM).steered();
@@ -60,7 +60,7 @@ async fn the_next_takes_over_from_a_stopped_one(world: &mut Replicas) {
     world.releases_in_vain(0).await;
 }
 
-async fn all_places_are_filled(world: &Replicas) {
+pub(super) async fn all_places_are_filled(world: &Replicas) {
     world.settles(PLACES, REFUSED).await;
     world.assert_no_overcommit();
 }
@@ -116,7 +116,7 @@ async fn a_leader_that_ends_politely_is_followed_before_its_lease_is_over() {
     all_places_are_filled(&world).await;
 }
 
-async fn follow_politely(world: &mut Replicas, leader: usize, next: usize) {
+pub(super) async fn follow_politely(world: &mut Replicas, leader: usize, next: usize) {
     let asked = Instant::now();
     world.signal(leader, libc::SIGTERM);
     world.leads(next).await;

@@ -94,7 +94,7 @@ impl World {
         let turn = TURN.lock().await;
         let cluster = Cluster::start(ClusterOptions::default()).await;
         cluster.add_nodes(options.nodes.iter().map(SimulatedNode::builder)).await;
-        manifests::apply(&cluster.admin(), &manifests::shipped("deploy/rbac.yaml")).await;
+        manifests::apply_rights(&cluster.admin(), manifests::SIDECAR).await;
 
         let fleet = SimulatedFleet::new(Clock::monotonic());
         options.nodes.iter().for_each(|node| node.add_to(&fleet));

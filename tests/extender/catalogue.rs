@@ -21,6 +21,7 @@ async fn eventful() -> Site {
     site.gate.round();
     site.filter(&asking("refused", "40Gi"), &["n0"]).await;
     site.told_by_comfyui("grown", 1, 2);
+    site.gate.set_kube_scheduler_skew(1);
     site
 }
 

@@ -48,6 +48,36 @@ async fn pods_that_others_bound_are_counted_and_explain_names_them() {
 }
 
 #[tokio::test]
+async fn a_second_scheduler_of_the_same_name_is_told_of() {
+    let site = Site::with(&[n0()]);
+    let metric = "filmgate_pods_bound_by_another_total";
+    site.add(&asking("ours", "4Gi"));
+    assert_eq!(site.bind("ours", "n0").await, "");
+    site.add(&bound(asking("ours", "4Gi"), "n0"));
+    site.add(&bound(asking("never-waited", "4Gi"), "n0"));
+    let mut elsewhere = asking("elsewhere", "4Gi");
+    elsewhere["spec"]["schedulerName"] = json!("default-scheduler");
+    site.add(&elsewhere);
+    site.add(&bound(elsewhere, "n0"));
+    assert!(told(&site).is_empty());
+    assert_eq!(site.metric(metric).await, "0");
+
+    site.add(&asking("theirs", "4Gi"));
+    site.add(&bound(asking("theirs", "4Gi"), "n0"));
+    assert_eq!(told(&site), [("theirs".to_owned(), "BoundByAnother")]);
+    assert_eq!(site.metric(metric).await, "1");
+}
+
+/// Who observes lets pods be bound that it would have refused.
+#[tokio::test]
+async fn who_observes_says_nothing_of_pods_that_it_let_pass() {
+    let site = Site::observing(&[n0()]);
+    site.add(&asking("theirs", "4Gi"));
+    site.add(&bound(asking("theirs", "4Gi"), "n0"));
+    assert!(told(&site).is_empty());
+}
+
+#[tokio::test]
 async fn an_annotation_that_only_filmgate_writes_is_ignored_and_told() {
     let site = Site::with(&[n0()]);
     let preset = carrying(asking("p", "12Gi"), "filmgate.dev/gpu", "GPU-x");

@@ -16,7 +16,7 @@ use super::plugin::{Offering, Policy};
 use super::support::events::events;
 use super::support::eventually::eventually;
 use super::support::kubeconfig::User;
-use super::support::manifests::{apply, shipped};
+use super::support::manifests::{SIDECAR, apply_rights};
 use super::support::metrics::Metrics;
 use super::support::nvml::scenario::Scenario;
 use super::support::nvml::{StandIn, gpu, machine};
@@ -76,7 +76,7 @@ impl Gated {
         let offering = Offering { resource: "nvidia.com/gpu", gpus, replicas: 4, policy };
         let extender = Extender::at(ports.verbs());
         let world = World::start_with(&[offering], &[extender]).await?;
-        apply(&world.cluster.admin(), &shipped("deploy/rbac.yaml")).await;
+        apply_rights(&world.cluster.admin(), SIDECAR).await;
         let driver = Driver::new(options.gpus);
         let agent = start_agent(&world, &driver, &ports, options.interval);
         let extender = start_extender(&world, &ports, policy);

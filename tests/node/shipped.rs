@@ -1,5 +1,5 @@
-//! filmgate's image on a real node: what keeps certificates and the agents, as their manifests have
-//! them, and the extender beside kube-scheduler in one pod. Here is no network of pods: they have the
+//! filmgate's image on a real node, as deploy/filmgate.yaml has it: what keeps certificates, the
+//! agents, and the extender beside kube-scheduler in one pod. Here is no network of pods: they have the
 //! machine's, and loopback addresses.
 
 use std::fs;
@@ -16,10 +16,10 @@ use super::book::GPUS;
 use super::gated::chosen;
 use super::plugin::{Offering, Policy};
 use super::support::binaries;
-use super::support::cluster::{ClusterOptions, create};
+use super::support::cluster::ClusterOptions;
 use super::support::eventually::{eventually, throughout};
 use super::support::kubeconfig::User;
-use super::support::manifests::{apply, apply_objects, objects, shipped};
+use super::support::manifests::{SIDECAR, apply_objects, objects, shipped};
 use super::support::metrics::Metrics;
 use super::support::nvml::{StandIn, gpu, machine};
 use super::support::objects::pod;
@@ -30,7 +30,6 @@ use super::world::{DEADLINE, NODE, World, processes};
 const NAMESPACE: &str = "filmgate";
 /// As the agent's manifest has it.
 const IMAGE: &str = concat!("filmgate:", env!("CARGO_PKG_VERSION"));
-const AGENT_SERVICE: &str = "filmgate-agent.filmgate.svc";
 /// The image's user.
 const NONROOT: &str = "65532";
 /// Some samplings.
@@ -74,42 +73,35 @@ impl Node {
 
     async fn prepare(&self) {
         let admin = self.world.cluster.admin();
-        for name in ["rbac", "scheduler-rbac", "agent-rbac", "certificates-rbac"] {
-            apply(&admin, &shipped(&format!("deploy/{name}.yaml"))).await;
-        }
+        let but_workloads = objects(&shipped(SIDECAR)).into_iter().filter(|one| !is_workload(one));
+        apply_objects(&admin, but_workloads).await;
         let is_gpu_node = json!({"metadata": {"labels": {"nvidia.com/gpu.present": "true"}}});
         let labelled = Patch::Merge(is_gpu_node);
         self.world.cluster.nodes().patch(NODE, &PatchParams::default(), &labelled).await.unwrap();
 
-        let settings: ConfigMap = serde_json::from_value(json!({
-            "metadata": {"name": "filmgate"},
-            "data": {
-                "filmgate.yaml": self.filmgate_settings().to_string(),
-                "kube-scheduler.yaml": self.scheduler_settings().to_string(),
-            },
-        }))
-        .unwrap();
-        create(&Api::namespaced(admin, NAMESPACE), &settings).await;
+        let maps: Api<ConfigMap> = Api::namespaced(admin, NAMESPACE);
+        let shipped = maps.get("filmgate").await.unwrap().data.unwrap();
+        let here = json!({"data": {
+            "filmgate.yaml": self.filmgate_settings(&shipped["filmgate.yaml"]).to_string(),
+            "kube-scheduler.yaml": self.scheduler_settings(&shipped["kube-scheduler.yaml"]).to_string(),
+        }});
+        maps.patch("filmgate", &PatchParams::default(), &Patch::Merge(here)).await.unwrap();
     }
 
-    fn filmgate_settings(&self) -> Value {
-        json!({
-            "listen": {"verbs": self.verbs.address(), "metrics": self.ops.address()},
-            "devicePlugin": {"allocation": "packed"},
-            "agents": {
-                "static": [{"node": NODE, "url": format!("https://{}", self.readings.address())}],
-                "tls": {
-                    "caFile": "/etc/filmgate-agents/ca.crt",
-                    "serverName": AGENT_SERVICE,
-                    "tokenFile": "/var/run/secrets/filmgate/agent-token",
-                },
-            },
-        })
+    /// The shipped ones, on this machine's ports.
+    fn filmgate_settings(&self, shipped: &str) -> Value {
+        let mut settings: Value = serde_saphyr::from_str(shipped).unwrap();
+        settings["listen"] = json!({"verbs": self.verbs.address(), "metrics": self.ops.address()});
+        settings["devicePlugin"] = json!({"allocation": "packed"});
+        let url = format!("https://{}", self.readings.address());
+        let agents = settings["agents"].as_object_mut().unwrap();
+        agents.remove("endpointSlices");
+        agents.insert("static".to_owned(), json!([{"node": NODE, "url": url}]));
+        settings
     }
 
-    fn scheduler_settings(&self) -> Value {
-        let text = fs::read_to_string(shipped("config/kube-scheduler.yaml")).unwrap();
-        let mut settings: Value = serde_saphyr::from_str(&text).unwrap();
+    fn scheduler_settings(&self, shipped: &str) -> Value {
+        let mut settings: Value = serde_saphyr::from_str(shipped).unwrap();
         settings["extenders"][0]["urlPrefix"] = json!(format!("http://{}", self.verbs.address()));
         settings
     }
@@ -124,41 +116,36 @@ impl Node {
         ]
     }
 
-    /// Applies the shipped Secrets and what fills them, and waits until it has.
+    /// Applies what fills the shipped Secrets, and waits until it has.
     async fn run_certificates(&self) -> Pod {
-        let shipped = objects(&shipped("deploy/certificates.yaml")).into_iter();
-        let here = [("metrics", "0.0.0.0:9117", &self.certificates)];
-        let objects = shipped.map(|mut object| {
-            if is_a(&object, "Deployment") {
-                self.put_on_loopback(&mut object.data["spec"]["template"]["spec"], &here);
-            }
-            object
-        });
-        apply_objects(&self.world.cluster.admin(), objects).await;
+        let mut deployment = workload("filmgate-certificates");
+        let spec = &mut deployment.data["spec"]["template"]["spec"];
+        self.put_on_loopback(spec, 0, &[("metrics", "0.0.0.0:9117", &self.certificates)]);
+        apply_objects(&self.world.cluster.admin(), [deployment]).await;
         self.ready("app.kubernetes.io/name=filmgate-certificates", None).await
     }
 
     /// Applies the shipped DaemonSet, on a machine with this driver.
     async fn run_agent(&self, driver: Option<&StandIn>) {
-        let mut shipped = objects(&shipped("deploy/agent.yaml")).into_iter();
-        let mut daemon_set = shipped.find(|one| is_a(one, "DaemonSet")).expect("a DaemonSet");
+        let mut daemon_set = workload("filmgate-agent");
         let spec = &mut daemon_set.data["spec"]["template"]["spec"];
         let here = [
             ("readings", "0.0.0.0:9112", &self.readings),
             ("metrics", "0.0.0.0:9113", &self.agent_metrics),
         ];
-        self.put_on_loopback(spec, &here);
+        self.put_on_loopback(spec, 0, &here);
         if let Some(driver) = driver {
             install(spec, driver);
         }
         apply_objects(&self.world.cluster.admin(), [daemon_set]).await;
     }
 
-    /// Has a pod, whose ports have these names and addresses, use the machine's network.
-    fn put_on_loopback(&self, spec: &mut Value, ports: &[(&str, &str, &ReservedPort)]) {
+    /// Has a pod, whose container at that place has ports of these names and addresses, use the
+    /// machine's network.
+    fn put_on_loopback(&self, spec: &mut Value, at: usize, ports: &[(&str, &str, &ReservedPort)]) {
         spec["hostNetwork"] = json!(true);
         spec["terminationGracePeriodSeconds"] = json!(5);
-        let container = &mut spec["containers"][0];
+        let container = &mut spec["containers"][at];
         assert_eq!(container["image"], IMAGE);
         for argument in container["args"].as_array_mut().unwrap() {
             let text = ports.iter().fold(argument.as_str().unwrap().to_owned(), |text, port| {
@@ -176,61 +163,32 @@ impl Node {
         container["env"] = json!(environment);
     }
 
-    /// Runs the extender and its kube-scheduler.
-    async fn run_extender(&self) {
-        let limits = json!({
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "runAsNonRoot": true,
-            "capabilities": {"drop": ["ALL"]},
-        });
-        let settings = json!({"name": "settings", "mountPath": "/etc/filmgate"});
-        let authorities = json!({"name": "agents", "mountPath": "/etc/filmgate-agents"});
-        let token = json!({"name": "agent-token", "mountPath": "/var/run/secrets/filmgate"});
-        let kubernetes = json!({"name": "kubernetes", "mountPath": "/kubernetes"});
-        let readyz = json!({"path": "/readyz", "port": self.ops.number(), "host": "127.0.0.1"});
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "filmgate", "labels": {"app": "filmgate"}},
-            "spec": {
-                "serviceAccountName": "filmgate",
-                "hostNetwork": true,
-                "terminationGracePeriodSeconds": 5,
-                "containers": [
-                    {
-                        "name": "extender",
-                        "image": IMAGE,
-                        "args": ["extender", "--config=/etc/filmgate/filmgate.yaml"],
-                        "env": self.environment(),
-                        "readinessProbe": {"httpGet": readyz, "periodSeconds": 1},
-                        "securityContext": limits,
-                        "volumeMounts": [settings, authorities, token],
-                    },
-                    // It stands for Kubernetes' own image: that program, on this machine's C library.
-                    {
-                        "name": "kube-scheduler",
-                        "image": IMAGE,
-                        "command": ["/kubernetes/cluster", "kube-scheduler"],
-                        "args": ["--config=/etc/filmgate/kube-scheduler.yaml", "--secure-port=0"],
-                        "env": self.environment(),
-                        "securityContext": limits,
-                        "volumeMounts": [settings, kubernetes],
-                    },
-                ],
-                "volumes": [
-                    {"name": "settings", "configMap": {"name": "filmgate"}},
-                    {"name": "agents", "secret": {
-                        "secretName": "filmgate-agent-tls",
-                        "items": [{"key": "ca.crt", "path": "ca.crt"}],
-                    }},
-                    {"name": "kubernetes", "hostPath": {"path": binaries::folder()}},
-                    {"name": "agent-token", "projected": {"sources": [
-                        {"serviceAccountToken": {"audience": "filmgate-agent", "path": "agent-token"}},
-                    ]}},
-                ],
-            },
-        }))
-        .unwrap();
-        create(&self.pods(), &pod).await;
+    /// Applies the shipped Deployment, once: here is one node, whose ports are one pod's.
+    async fn run_extender(&self) -> Pod {
+        let mut deployment = workload("filmgate");
+        deployment.data["spec"]["replicas"] = json!(1);
+        let spec = &mut deployment.data["spec"]["template"]["spec"];
+        self.put_on_loopback(spec, 1, &[("metrics", "0.0.0.0:9111", &self.ops)]);
+        // What stands for Kubernetes' own image: that program, on this machine's C library.
+        let scheduler = &mut spec["containers"][0];
+        scheduler["image"] = json!(IMAGE);
+        scheduler["imagePullPolicy"] = json!("Never");
+        scheduler["command"] = json!([
+            "/kubernetes/cluster",
+            "kube-scheduler",
+            "--config=/etc/filmgate/kube-scheduler.yaml"
+        ]);
+        scheduler["args"] = json!(["--secure-port=0"]);
+        scheduler["env"] = json!(self.environment());
+        for key in ["livenessProbe", "readinessProbe", "ports"] {
+            scheduler.as_object_mut().unwrap().remove(key);
+        }
+        let mounts = scheduler["volumeMounts"].as_array_mut().unwrap();
+        mounts.push(json!({"name": "kubernetes", "mountPath": "/kubernetes"}));
+        let volumes = spec["volumes"].as_array_mut().unwrap();
+        volumes.push(json!({"name": "kubernetes", "hostPath": {"path": binaries::folder()}}));
+        apply_objects(&self.world.cluster.admin(), [deployment]).await;
+        self.ready("app.kubernetes.io/name=filmgate", None).await
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -274,8 +232,15 @@ fn pack(folder: &Path) -> PathBuf {
     image
 }
 
-fn is_a(object: &DynamicObject, kind: &str) -> bool {
-    object.types.as_ref().is_some_and(|types| types.kind == kind)
+fn is_workload(object: &DynamicObject) -> bool {
+    let kind = object.types.as_ref().map(|types| types.kind.as_str());
+    matches!(kind, Some("Deployment" | "DaemonSet"))
+}
+
+/// The shipped workload of that name.
+fn workload(name: &str) -> DynamicObject {
+    let mut all = objects(&shipped(SIDECAR)).into_iter().filter(is_workload);
+    all.find(|one| one.metadata.name.as_deref() == Some(name)).expect("a workload")
 }
 
 /// Where NVIDIA's runtime puts its driver's library into containers of Debian's.
@@ -342,8 +307,7 @@ async fn the_image_runs_as_shipped_without_a_driver_and_with_one_and_places_a_po
     })
     .await;
 
-    node.run_extender().await;
-    let extender = node.ready("app=filmgate", None).await;
+    let extender = node.run_extender().await;
     let placed = node.world.run(pod("comfyui").gpus(1).vram("4Gi").steered()).await;
     assert!(GPUS.contains(&chosen(&placed)), "{placed:?}");
     assert_eq!([user_of("extender"), user_of("certificates")], [[NONROOT]; 2]);

@@ -114,6 +114,11 @@ impl Cluster {
         self.site.folder()
     }
 
+    /// What the API server was asked by filmgate's service accounts, one event a line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.site.audit_log()
+    }
+
     /// Kills the API server as a crash would. etcd keeps its data.
     pub fn kill_api_server(&mut self) {
         self.api_server.kill();

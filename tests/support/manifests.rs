@@ -20,9 +20,37 @@ pub fn shipped(path: &str) -> PathBuf {
 
 /// Every object of a YAML file, in its order.
 pub fn objects(path: &Path) -> Vec<DynamicObject> {
-    let text = std::fs::read_to_string(path).expect("a file to read");
-    let documents = text.split("\n---\n").map(serde_saphyr::from_str);
-    documents.map(|object| object.expect("an object")).collect()
+    objects_of(&std::fs::read_to_string(path).expect("a file to read"))
+}
+
+/// Every object of a YAML text, in its order.
+pub fn objects_of(text: &str) -> Vec<DynamicObject> {
+    let documents = text.trim_start_matches("---\n").split("\n---\n");
+    documents.map(|text| serde_saphyr::from_str(text).expect("an object")).collect()
+}
+
+/// A namespace, with these labels.
+pub fn namespace(name: &str, labels: &[(&str, &str)]) -> DynamicObject {
+    let labels: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
+    let namespace = serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels},
+    });
+    serde_json::from_value(namespace).expect("an object")
+}
+
+/// All of filmgate beside a kube-scheduler of its own.
+pub const SIDECAR: &str = "deploy/filmgate.yaml";
+/// All of filmgate as a Service behind another kube-scheduler.
+pub const SERVICE: &str = "deploy/filmgate-service.yaml";
+
+/// The rights of that manifest, for those who have no others.
+pub async fn apply_rights(client: &Client, manifest: &str) {
+    apply_objects(client, objects(&shipped(manifest)).into_iter().filter(is_about_rights)).await;
+}
+
+fn is_about_rights(object: &DynamicObject) -> bool {
+    let kind = &object.types.as_ref().expect("a kind").kind;
+    matches!(&**kind, "Namespace" | "ServiceAccount") || kind.contains("Role")
 }
 
 /// Creates what the file describes, or changes what is there.

@@ -21,7 +21,7 @@ use super::cluster::{Cluster, ClusterOptions, SchedulerOptions};
 use super::eventually::eventually;
 use super::kubeconfig::User;
 use super::kubelets::Kubelets;
-use super::manifests::{apply, shipped};
+use super::manifests::{self, apply_rights};
 use super::metrics::Metrics;
 use super::objects::{is_bound, is_refused};
 use super::port::ReservedPort;
@@ -49,6 +49,10 @@ pub enum Election {
 impl Election {
     fn hostnames(self) -> &'static [&'static str] {
         if self == Self::Off { &HOSTNAMES[..1] } else { &HOSTNAMES }
+    }
+
+    fn manifest(self) -> &'static str {
+        if self == Self::Own { manifests::SERVICE } else { manifests::SIDECAR }
     }
 }
 
@@ -120,9 +124,7 @@ impl Replicas {
         let turn = TURN.lock().await;
         let cluster = Cluster::start(ClusterOptions::default()).await;
         cluster.add_nodes(nodes.iter().map(SimulatedNode::builder)).await;
-        for file in ["rbac.yaml", "scheduler-rbac.yaml", "service-rbac.yaml"] {
-            apply(&cluster.admin(), &shipped(&format!("deploy/{file}"))).await;
-        }
+        apply_rights(&cluster.admin(), election.manifest()).await;
         let fleet = SimulatedFleet::new(Clock::monotonic());
         nodes.iter().for_each(|node| node.add_to(&fleet));
         let agents = CancellationToken::new();

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use super::cluster::{Cluster, ClusterOptions};
 use super::eventually::eventually;
 use super::kubeconfig::User;
-use super::manifests::{apply, shipped};
+use super::manifests::{SIDECAR, apply_rights};
 
 /// What an API server needs to learn of a Role, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -18,10 +18,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A fence tries until it is answered; a test does not wait that long.
 const TEST_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A control plane without a scheduler, where deploy/rbac.yaml is in force.
+/// A control plane without a scheduler, where its shipped rights are in force.
 pub async fn cluster_with_rights() -> Cluster {
     let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
-    apply(&cluster.admin(), &shipped("deploy/rbac.yaml")).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
     let pods: Api<Pod> = Api::all(filmgate_client(&cluster).await);
     eventually(DEADLINE, "the rights in force", async || pods.list(&ListParams::default()).await)
         .await;

@@ -32,6 +32,15 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,daemonset
 /// Whom servers behind the API server take its word from.
 pub const FRONT_PROXY: &str = "front-proxy-client";
 
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ['system:serviceaccounts:filmgate']}
+  - {level: None}
+";
+
 /// What one cluster's processes have in common and what survives their restarts.
 pub struct Site {
     home: TempDir,
@@ -94,6 +103,8 @@ impl Site {
             flag("cert-dir", certificates.display()),
             flag("endpoint-reconciler-type", "none"),
             flag("authorization-mode", "RBAC"),
+            // As kubeadm and the managed clusters have it.
+            flag("allow-privileged", true),
             flag("token-auth-file", self.credentials.token_file().display()),
             flag("service-account-issuer", "https://kubernetes.default.svc"),
             flag("service-account-key-file", service_account_key.display()),
@@ -101,6 +112,7 @@ impl Site {
             flag("service-cluster-ip-range", "10.96.0.0/16"),
         ];
         flags.extend(self.aggregation());
+        flags.extend(self.audit());
         if !self.options.controller_manager {
             // Their counterparts, which lift the taint and make the account, are missing.
             let plugins = "ServiceAccount,TaintNodesByCondition";
@@ -121,6 +133,21 @@ impl Site {
             flag("proxy-client-cert-file", identity.certificate.display()),
             flag("proxy-client-key-file", identity.key.display()),
         ]
+    }
+
+    /// What filmgate's service accounts ask is written down, without bodies.
+    fn audit(&self) -> [String; 2] {
+        let policy = self.folder().join("audit.yaml");
+        std::fs::write(&policy, AUDIT_POLICY).expect("the audit's policy");
+        [
+            flag("audit-policy-file", policy.display()),
+            flag("audit-log-path", self.audit_log().display()),
+        ]
+    }
+
+    /// See [`super::cluster::Cluster::audit_log`].
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder().join("audit.log")
     }
 
     /// Whose certificates servers behind the API server take for its own.

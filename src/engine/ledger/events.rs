@@ -76,6 +76,7 @@ impl Ledger {
             return;
         }
         self.note_forged(&facts, now);
+        self.note_bound_by_another(&facts, now);
         match &facts.node {
             Some(node) => {
                 let node = self.intern(&node.clone());

@@ -88,6 +88,16 @@ impl Ledger {
         }
     }
 
+    /// Notes that a pod which waited is bound, and that no Binding of this process did it.
+    pub(super) fn note_bound_by_another(&mut self, facts: &PodFacts, now: Time) {
+        let waited = self.pod(&facts.id.uid).is_some_and(|before| before.node.is_none());
+        if let (Some(node), true, None) = (&facts.node, waited, self.sent(&facts.id.uid)) {
+            let (pod, node) = (facts.id.clone(), node.clone());
+            let scheduler = facts.scheduler.clone();
+            self.notices.push(Notice::BoundByAnother { pod, node, scheduler }, now);
+        }
+    }
+
     /// Looks where the node's pods have come to and how much they hold.
     pub(super) fn watch_pods(&mut self, index: NodeIndex, now: Time) {
         let node = &mut self.nodes[index];

@@ -25,6 +25,7 @@ struct OwnFigures {
     side_writes: Option<SideWrites>,
     expired_holds: u64,
     is_leading: bool,
+    kube_scheduler_skew: Option<i64>,
 }
 
 /// What the leader says of the fleet.
@@ -77,6 +78,7 @@ impl Gate {
             side_writes: self.writer.side_writes(),
             expired_holds: ledger.expired_holds(),
             is_leading,
+            kube_scheduler_skew: *self.kube_scheduler_skew.lock(),
         }
     }
 }
@@ -89,6 +91,8 @@ impl OwnFigures {
         }
         self.write_side_writes(page);
         page.single(&replica::HOLDS_EXPIRED, self.expired_holds);
+        let mut skew = page.family(&replica::KUBE_SCHEDULER_SKEW);
+        self.kube_scheduler_skew.into_iter().for_each(|versions| skew.sample([], versions));
         page.single(&replica::LEADER, u8::from(self.is_leading));
         page.family(&replica::BUILD_INFO).sample([env!("CARGO_PKG_VERSION")], 1);
     }

@@ -18,11 +18,13 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         VICTIMS,
         TAKEOVERS,
         FORGED,
+        BOUND_BY_ANOTHER,
         GROWTHS,
         PREDICTIONS,
         COMFYUI_POLLS,
         READING_AGE,
         LEADER,
+        KUBE_SCHEDULER_SKEW,
         BUILD_INFO,
     ],
 };
@@ -135,6 +137,15 @@ pub(crate) const FORGED: Metric = Metric {
     series: "1",
 };
 
+pub(crate) const BOUND_BY_ANOTHER: Metric = Metric {
+    name: "filmgate_pods_bound_by_another_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Pods with filmgate's schedulerName that waited and were bound without the filmgate that leads.",
+    purpose: "Whether another scheduler has the same name.",
+    series: "1",
+};
+
 pub(crate) const GROWTHS: Metric = Metric {
     name: "filmgate_pods_grown_past_charge_total",
     kind: Kind::Counter,
@@ -160,6 +171,15 @@ pub(crate) const READING_AGE: Metric = Metric {
     help: "Age of each node's last reading in this replica.",
     purpose: "Which agents are silent. A replica that reads nothing takes over slowly.",
     series: "nodes with an agent",
+};
+
+pub(crate) const KUBE_SCHEDULER_SKEW: Metric = Metric {
+    name: "filmgate_kube_scheduler_skew_versions",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Minor versions that the kube-scheduler beside filmgate is behind the API server; below 0: ahead.",
+    purpose: "Kubernetes supports 0 and 1. Only where `kubeSchedulerVersion` is configured.",
+    series: "1",
 };
 
 pub(crate) const LEADER: Metric = Metric {
