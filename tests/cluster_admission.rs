@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, ClusterOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
-use support::manifests::{admission_in_force, apply, shipped};
+use support::manifests::{SIDECAR, admission_in_force, apply, apply_rights, shipped};
 use support::objects::{PodBuilder, node, pod};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +36,7 @@ const OURS: [&str; 6] = [
 async fn only_filmgate_decides_about_gpu_pods_where_the_policies_are_in_force() {
     let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
     cluster.add_nodes([node("n0").gpus(16)]).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
     apply(&cluster.admin(), &shipped("deploy/admission.yaml")).await;
     let people = People::of(&cluster).await;
     in_force(&people.owner).await;
@@ -187,6 +188,11 @@ async fn only_filmgates_pods_tolerate_the_taint(people: &People) {
     create(theirs("no-gpu").tolerates(None)).await.unwrap();
     create(theirs("zero-gpus").gpus(0).tolerates(None)).await.unwrap();
     create(pod("ours").gpus(1).tolerates(managed)).await.unwrap();
+    let balloon = || theirs("b0").gpus(1).tolerates(managed).label("filmgate.dev/balloon", "true");
+    let refused = refusal(create(balloon()).await);
+    assert!(refused.contains("must have schedulerName filmgate"), "anybody's balloon: {refused}");
+    let in_filmgate: Api<Pod> = Api::namespaced(people.owner_client.clone(), "filmgate");
+    in_filmgate.create(&PostParams::default(), &balloon().build()).await.unwrap();
 
     let mut more = people.owner.get("other-taint").await.unwrap();
     let everything = Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() };

@@ -58,7 +58,7 @@ impl fmt::Display for Amount {
 }
 
 /// Every metric.
-pub const METRICS: [ExternalMetric; 9] = [
+pub const METRICS: [ExternalMetric; 10] = [
     ExternalMetric {
         name: "filmgate-pending-pods",
         meaning: "Pods of filmgate's scheduler that ask for a GPU, may run and are not bound.",
@@ -123,6 +123,12 @@ pub const METRICS: [ExternalMetric; 9] = [
         name: "filmgate-node-equivalents-needed",
         meaning: "The same in whole empty nodes.",
         source: Source::Fleet(|outlook| Amount::Whole(outlook.shortage.nodes)),
+    },
+    ExternalMetric {
+        name: "filmgate-balloons-wanted",
+        meaning: "Pods that are to hold a node's devices each, so that nodes are added: as many as \
+                  nodes are needed; none while one of them is where a pending pod would fit.",
+        source: Source::Fleet(|outlook| Amount::Whole(outlook.shortage.balloons)),
     },
 ];
 

@@ -54,6 +54,8 @@ pub struct Policy {
     pub hold_ttl: Duration,
     /// How long a nominated claim outlives the last of its victims.
     pub nomination_ttl: Duration,
+    /// How long a balloon may stay on a node that could be used, before it is asked to leave.
+    pub balloon_patience: Duration,
     /// How long a pod waits before what becomes free on one GPU is kept for it.
     pub starvation_after: Duration,
     /// How long the hold of a woken pod lives: it is tried within its backoff, or not at all.
@@ -82,6 +84,8 @@ impl Default for Policy {
             stale_policy: StalePolicy::Declared,
             hold_ttl: Duration::from_secs(30),
             nomination_ttl: Duration::from_secs(60),
+            // Its autoscaler looks every 15 s, and waits for as long again before it lets go.
+            balloon_patience: Duration::from_secs(40),
             starvation_after: Duration::from_secs(120),
             wake_ttl: Duration::from_secs(5),
             holds: true,

@@ -69,7 +69,7 @@ impl Outlook {
     /// The outlook of what was surveyed.
     #[must_use]
     pub fn of(survey: &Survey) -> Self {
-        let Fleet { rooms, kinds } = Fleet::of(survey);
+        let Fleet { rooms, ballooned, kinds } = Fleet::of(survey);
         let demand = Demand::of(survey);
         let (homeless, unplaceable) = demand.sort_out(&kinds);
         Self {
@@ -79,7 +79,7 @@ impl Outlook {
             workloads: workloads::of(survey, &rooms),
             idle: survey.idle(),
             // Fills the rooms.
-            shortage: Shortage::of(homeless, rooms),
+            shortage: Shortage::of(homeless, rooms, &ballooned),
             pending: demand.pending,
         }
     }

@@ -11,6 +11,8 @@ use super::{Bytes, GpuAsk, GpuUuid, NodeName, PodRef};
 pub const CHARGED_ANNOTATION: &str = "filmgate.dev/vram-charged";
 /// The part of the GPU's memory that PyTorch may use, written at bind for the downward API.
 pub const FRACTION_ANNOTATION: &str = "filmgate.dev/vram-fraction";
+/// `"true"` on a pod that only holds a node's devices until a pod that needs them is there.
+pub const BALLOON_LABEL: &str = "filmgate.dev/balloon";
 
 /// What the ledger keeps of a pod that asks for GPUs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,16 @@ pub struct PodFacts {
     pub address: Option<Arc<str>>,
     /// `metadata.resourceVersion` as last seen: the precondition of a Binding.
     pub resource_version: Arc<str>,
+}
+
+impl PodFacts {
+    /// It only holds devices, so that somebody adds a node. Its word counts where nothing is given
+    /// out: in what the fleet lacks, and in how soon it is asked to leave.
+    #[must_use]
+    pub fn is_balloon(&self) -> bool {
+        let label = self.labels.as_ref().and_then(|labels| labels.get(BALLOON_LABEL));
+        label.is_some_and(|value| value == "true")
+    }
 }
 
 /// What an admission wrote on a pod: bytes charged per GPU.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balloon;
 mod callers;
 mod scaling;
 mod world;

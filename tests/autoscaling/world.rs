@@ -50,6 +50,11 @@ impl World {
 
     /// The same with more lines of filmgate's configuration.
     pub(crate) async fn start_with(settings: &str) -> Self {
+        Self::start_on(vec![SimulatedNode::new("n0", &[24])], settings).await
+    }
+
+    /// The same with these nodes.
+    pub(crate) async fn start_on(nodes: Vec<SimulatedNode>, settings: &str) -> Self {
         let files = TempDir::new().unwrap();
         let authority = Authority::create(files.path(), "serving");
         let identity = authority.issued(NAME);
@@ -60,7 +65,6 @@ impl World {
             "keyFile": identity.key,
         });
         let settings = format!("externalMetrics: {served}\n{settings}");
-        let nodes = vec![SimulatedNode::new("n0", &[24])];
         let replicas = Replicas::start_with(nodes, Election::Off, Terms::SHORT, &settings).await;
         let world = Self { replicas, port, authority, files };
         world.aggregate().await;

@@ -8,6 +8,7 @@ mod support;
 mod accounting;
 mod admission;
 mod attribution;
+mod balloons;
 mod books;
 mod comfyui;
 mod exclusive;

@@ -13,7 +13,7 @@ fn slots(gate: &Gate) -> Vec<u64> {
 }
 
 fn shortage(gate: &Gate) -> (u64, u64) {
-    let Shortage { gpus, nodes } = gate.outlook().shortage;
+    let Shortage { gpus, nodes, .. } = gate.outlook().shortage;
     (gpus, nodes)
 }
 

@@ -309,6 +309,17 @@ impl Pod {
         self
     }
 
+    /// It only holds a node's devices: low, of another scheduler, and it asks for this many.
+    pub(crate) fn balloon(mut self, devices: u32) -> Self {
+        let labels = [("filmgate.dev/balloon".to_owned(), "true".to_owned())];
+        self.facts.labels = Some(Arc::new(labels.into()));
+        self.facts.scheduler = "default-scheduler".into();
+        self.facts.priority = -10;
+        self.unsteered().gpus(devices).each_share(|share| {
+            share.vram = Vram::Declared(Bytes::mib(64));
+        })
+    }
+
     /// Bound to that node, by whom the pod does not say.
     pub(crate) fn on(mut self, node: &str) -> Self {
         self.facts.node = Some(node.into());

@@ -123,10 +123,11 @@ impl Replicas {
     ) -> Self {
         let turn = TURN.lock().await;
         let cluster = Cluster::start(ClusterOptions::default()).await;
-        cluster.add_nodes(nodes.iter().map(SimulatedNode::builder)).await;
+        let present = || nodes.iter().filter(|node| node.is_there());
+        cluster.add_nodes(present().map(SimulatedNode::builder)).await;
         apply_rights(&cluster.admin(), election.manifest()).await;
         let fleet = SimulatedFleet::new(Clock::monotonic());
-        nodes.iter().for_each(|node| node.add_to(&fleet));
+        present().for_each(|node| node.add_to(&fleet));
         let agents = CancellationToken::new();
         let agents_url = serve_agents(&fleet, &agents).await;
         let kubelets = Kubelets::start(cluster.admin(), fleet.clone());
@@ -152,7 +153,7 @@ impl Replicas {
             cluster,
             _turn: turn,
         };
-        world.spawn_all(nodes.len()).await;
+        world.spawn_all(present().count()).await;
         world
     }
 

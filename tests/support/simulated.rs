@@ -23,13 +23,20 @@ pub struct SimulatedNode {
     gpus: Vec<GpuSpec>,
     foreign: Vec<(usize, Bytes)>,
     is_lost: bool,
+    joins_later: bool,
 }
 
 impl SimulatedNode {
     /// A node with GPUs of so many GiB, each shared as 16 replicas: counts never refuse.
     pub fn new(name: &str, gpus_gib: &[u64]) -> Self {
         let gpus = gpus_gib.iter().map(|gib| GpuSpec::gib(*gib).replicas(16)).collect();
-        Self { name: name.to_owned(), gpus, foreign: Vec::new(), is_lost: false }
+        Self {
+            name: name.to_owned(),
+            gpus,
+            foreign: Vec::new(),
+            is_lost: false,
+            joins_later: false,
+        }
     }
 
     /// Each GPU is shared as so many replicas.
@@ -59,6 +66,17 @@ impl SimulatedNode {
     pub fn lost(mut self) -> Self {
         self.is_lost = true;
         self
+    }
+
+    /// It is not in the cluster at first, though it is known where its agent will be.
+    pub fn later(mut self) -> Self {
+        self.joins_later = true;
+        self
+    }
+
+    /// Whether it is in the cluster from the start.
+    pub fn is_there(&self) -> bool {
+        !self.joins_later
     }
 
     /// Whether its agent can be read.

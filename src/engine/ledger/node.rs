@@ -23,6 +23,8 @@ pub(in crate::engine) struct Node {
     pub(in crate::engine) is_mps: bool,
     pub(in crate::engine) reading: Option<Arc<Reading>>,
     pub(in crate::engine) read_at: Time,
+    /// Since when there is one without a break.
+    pub(super) readable_since: Time,
     /// The agent's run and its newest sampling, heartbeats and impossible readings included.
     newest: Option<(AgentRun, u64)>,
     /// What a sampling that began later shows is news, whichever run it is of.
@@ -48,6 +50,7 @@ impl Node {
             is_mps: false,
             reading: None,
             read_at: Time::ZERO,
+            readable_since: Time::ZERO,
             newest: None,
             known_at: Time::ZERO,
             needs_proof: false,
@@ -182,6 +185,9 @@ impl Node {
     /// Takes a newer reading.
     pub(super) fn take_reading(&mut self, reading: Arc<Reading>, read_at: Time) {
         self.note_newest(&reading, read_at);
+        if self.reading.is_none() {
+            self.readable_since = read_at;
+        }
         self.read_at = self.read_at.max(read_at);
         self.reading = Some(reading);
         self.impossible = None;

@@ -10,11 +10,16 @@
 //! Victims are kube-scheduler's, all of them; where these free devices but not enough VRAM on any
 //! candidate, others are asked to leave with them: see [`victims`](super::victims).
 //!
+//! A balloon is left alone for a while (`balloon_patience`): its autoscaler takes it away as soon as
+//! the node can be used. One that is evicted is replaced at once, and the new one, which another
+//! scheduler places, races with the pod for the devices.
+//!
 //! The *nominated* claim is advice, like a hold: [`Ledger::admit`] alone decides. It lives until
 //! the preemptor is bound or deleted, or for a while after the last victim is gone. Where none of
 //! them has even begun to leave in that time, kube-scheduler did not follow, and it ends too.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::claim;
@@ -91,7 +96,9 @@ impl Ledger {
             return None;
         }
         let usable = candidates.iter().enumerate();
-        let usable = usable.filter(|(_, candidate)| self.may_clear(pod, candidate));
+        let usable = usable.filter(|(_, candidate)| {
+            self.may_clear(pod, candidate) && !self.is_deflating(candidate, now)
+        });
         let mut ranked: Vec<_> = usable
             .map(|(at, candidate)| (self.rank(pod, candidate), &candidate.node, at))
             .collect();
@@ -132,6 +139,42 @@ impl Ledger {
         true
     }
 
+    /// Nobody was asked to leave. Where that is for now only, since a node was not read yet or a
+    /// balloon on it may go by itself, the pod waits for that node too.
+    pub fn wait_for_candidates(
+        &mut self,
+        pod: &PodFacts,
+        ask: &GpuAsk,
+        candidates: &[Candidate],
+        now: Time,
+    ) {
+        let uid = &pod.id.uid;
+        let is_unbound = |facts: &&Arc<PodFacts>| facts.node.is_none() && !facts.has_ended;
+        let Some(facts) = self.pods.get(uid).filter(is_unbound) else { return };
+        if self.is_nominated(uid) {
+            return;
+        }
+        let clearable = candidates.iter().filter(|one| self.may_clear(pod, one));
+        let index_of = |one: &Candidate| self.node_index(one.node.as_str());
+        let is_unusable =
+            |index: &NodeIndex| self.nodes[*index].check_usable(&self.policy, now).is_err();
+        let (deflating, others): (Vec<_>, Vec<_>) =
+            clearable.partition(|one| self.is_deflating(one, now));
+        let deflating: Vec<_> = deflating.into_iter().filter_map(index_of).collect();
+        let unusable = others.into_iter().filter_map(index_of).filter(is_unusable);
+        let expected: Vec<_> = unusable.chain(deflating.iter().copied()).collect();
+        if expected.is_empty() {
+            return;
+        }
+        let known = self.waiting.get(uid);
+        let mut offered = known.map(|one| one.offered.clone()).unwrap_or_default();
+        for index in expected {
+            offered.insert(self.nodes[index].name.as_str(), Some(index));
+        }
+        self.waiting.insert(facts, ask, offered, now);
+        self.freed.extend(deflating);
+    }
+
     /// A pod was judged before its priority was known, so that it did not pass around nominations
     /// that it may pass around: those nodes are looked at again.
     pub fn reconsider_nominations(&mut self) {
@@ -152,6 +195,18 @@ impl Ledger {
             is_here && priority.is_none_or(|priority| priority < pod.priority)
         };
         !candidate.victims.is_empty() && candidate.victims.iter().all(may_go)
+    }
+
+    /// Some victim is a balloon that is to have time to go by itself.
+    fn is_deflating(&self, candidate: &Candidate, now: Time) -> bool {
+        candidate.victims.iter().any(|victim| {
+            let Some(index) = self.claim_at.get(&victim.uid) else { return false };
+            let Some((_, claim)) = self.claim(&victim.uid) else { return false };
+            let ClaimState::Bound { since } = claim.state else { return false };
+            let since = since.max(self.nodes[*index].readable_since);
+            let is_balloon = self.pods.get(&victim.uid).is_some_and(|facts| facts.is_balloon());
+            is_balloon && now.since(since) < self.policy.balloon_patience
+        })
     }
 
     /// Where the pod would go on that node if those were gone.

@@ -37,12 +37,17 @@ pub struct Shortage {
     pub gpus: u64,
     /// Nodes: more than the GPUs need where one pod wants several on one node.
     pub nodes: u64,
+    /// Balloons: pods of which each holds the devices of one node, so that somebody adds as many
+    /// nodes as are needed. None while one of them is where a pending pod would fit: then all make
+    /// way at once, since whose controller lets go of one chooses which. One more for each that
+    /// is on a node where it helps nobody.
+    pub balloons: u64,
 }
 
 /// All that is pending.
 pub(super) struct Demand<'a> {
     pub(super) pending: BTreeMap<Arc<str>, Pending>,
-    /// How many pods ask the same, and how many of them have no place kept for them.
+    /// How many pods ask the same, and how many of them have no place that they fit on.
     asks: BTreeMap<&'a GpuAsk, (usize, usize)>,
     bad_requests: usize,
 }
@@ -66,7 +71,9 @@ impl<'a> Demand<'a> {
                 demand.bad_requests += 1;
                 continue;
             };
-            let is_homeless = !survey.claimed.contains_key(&facts.id.uid);
+            // Who waits for a reserved place to come free is helped by a node as well.
+            let claim = survey.claimed.get(&facts.id.uid);
+            let is_homeless = claim.is_none_or(|claim| claim.is_reserved);
             let (all, homeless) = demand.asks.entry(ask).or_default();
             *all += 1;
             *homeless += usize::from(is_homeless);
@@ -109,33 +116,44 @@ fn nearest(kinds: &[Room], ask: &GpuAsk) -> Reason {
 impl Shortage {
     /// First fit, the largest first: into what is free now, then into new nodes, each of the most
     /// common kind that takes the pod.
-    pub(super) fn of(mut homeless: Vec<Homeless<'_>>, mut rooms: Vec<Room>) -> Self {
+    pub(super) fn of(
+        mut homeless: Vec<Homeless<'_>>,
+        mut rooms: Vec<Room>,
+        ballooned: &[usize],
+    ) -> Self {
         homeless.sort_by_key(|one| Reverse((size(one.ask), one.ask.most_gpus())));
         let present = rooms.len();
+        let mut is_landed = false;
         for Homeless { ask, pods, kind } in homeless {
             let mut left = pods;
             // Pods that ask the same: what refused one refuses the next.
-            for room in &mut rooms {
-                while left > 0 && room.take(ask) {
-                    left -= 1;
-                }
+            for (at, room) in rooms.iter_mut().enumerate() {
+                let taken = fill(room, ask, left);
+                is_landed |= taken > 0 && ballooned.contains(&at);
+                left -= taken;
             }
             while left > 0 {
                 let mut room = kind.clone().capped_by_replicas();
-                let before = left;
-                while left > 0 && room.take(ask) {
-                    left -= 1;
-                }
+                let taken = fill(&mut room, ask, left);
                 rooms.push(room);
-                if left == before {
+                left -= taken;
+                if taken == 0 {
                     break;
                 }
             }
         }
         let added = &rooms[present..];
         let gpus = added.iter().flat_map(Room::slots).filter(|slot| !slot.is_empty).count();
-        Self { gpus: gpus as u64, nodes: added.len() as u64 }
+        let nodes = added.len() as u64;
+        let is_idle = nodes == 0 || is_landed;
+        let balloons = if is_idle { 0 } else { nodes + ballooned.len() as u64 };
+        Self { gpus: gpus as u64, nodes, balloons }
     }
+}
+
+/// How many of so many pods that ask the same the room takes.
+fn fill(room: &mut Room, ask: &GpuAsk, pods: usize) -> usize {
+    (0..pods).take_while(|_| room.take(ask)).count()
 }
 
 /// What the pod asks over all its GPUs; of whole GPUs more than of anything.

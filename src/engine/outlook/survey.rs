@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::{Room, Sharing};
-use crate::engine::accounting::NodeView;
+use crate::engine::accounting::{Asker, NodeView};
 use crate::engine::comfyui::Queue;
 use crate::engine::ledger::Policy;
 use crate::engine::{Attribution, Bytes, Ledger, NodeName, PodFacts, PodUid, Reading, Time};
@@ -39,6 +39,8 @@ pub struct Surveyed {
     /// Its figures may be used.
     pub(super) is_usable: bool,
     pub(super) idle_for: Duration,
+    /// Its GPUs without the balloons that are on it, where there are some.
+    without_balloons: Option<NodeView>,
 }
 
 /// The claim of a pod that is not bound.
@@ -47,6 +49,8 @@ pub(super) struct Claimed {
     node: NodeName,
     /// It may vanish: the pod is not being bound.
     pub(super) is_advice: bool,
+    /// What becomes free there is kept for the pod; it does not fit yet.
+    pub(super) is_reserved: bool,
 }
 
 impl Ledger {
@@ -57,12 +61,13 @@ impl Ledger {
         let unbound = pods.iter().filter(|facts| facts.node.is_none());
         let claimed = unbound.filter_map(|facts| {
             let (node, claim) = self.claim(&facts.id.uid)?;
-            let claimed = Claimed { node: node.clone(), is_advice: claim.is_advice() };
+            let (is_advice, is_reserved) = (claim.is_advice(), claim.is_reserved());
+            let claimed = Claimed { node: node.clone(), is_advice, is_reserved };
             Some((facts.id.uid.clone(), claimed))
         });
         Survey {
             policy: self.policy().clone(),
-            nodes: self.surveyed(now).collect(),
+            nodes: self.surveyed(&balloons(&pods), now).collect(),
             claimed: claimed.collect(),
             scheduler: scheduler.clone(),
             queues: HashMap::new(),
@@ -70,11 +75,17 @@ impl Ledger {
         }
     }
 
-    fn surveyed(&self, now: Time) -> impl Iterator<Item = Surveyed> {
+    fn surveyed(
+        &self,
+        balloons: &HashMap<NodeName, Vec<PodUid>>,
+        now: Time,
+    ) -> impl Iterator<Item = Surveyed> {
         let policy = self.policy();
         let nodes = self.nodes().iter().filter(|node| node.uid.is_some());
         nodes.filter_map(move |node| {
+            let asker = balloons.get(&node.name).map(|gone| Asker::anyone().without(gone));
             Some(Surveyed {
+                without_balloons: asker.map(|one| node.view_for(one, policy, now).into_owned()),
                 name: node.name.clone(),
                 view: node.view.clone(),
                 reading: node.reading.clone()?,
@@ -84,6 +95,17 @@ impl Ledger {
             })
         })
     }
+}
+
+/// Balloons by the node that they are on.
+fn balloons(pods: &[Arc<PodFacts>]) -> HashMap<NodeName, Vec<PodUid>> {
+    let mut balloons: HashMap<_, Vec<_>> = HashMap::new();
+    for facts in pods.iter().filter(|facts| facts.is_balloon()) {
+        if let Some(node) = &facts.node {
+            balloons.entry(node.clone()).or_default().push(facts.id.uid.clone());
+        }
+    }
+    balloons
 }
 
 impl Survey {
@@ -124,8 +146,11 @@ impl Survey {
 /// The nodes' rooms.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    /// What usable nodes have to give now, in the ledger's order.
+    /// What usable nodes have to give now, in the ledger's order: balloons leave for whoever
+    /// needs the place.
     pub(super) rooms: Vec<Room>,
+    /// Positions of those that balloons hold.
+    pub(super) ballooned: Vec<usize>,
     /// What each kind of node would have to give if it were empty, the most common kind first.
     pub(super) kinds: Vec<Room>,
 }
@@ -133,18 +158,21 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn of(survey: &Survey) -> Self {
         let usable = survey.nodes.iter().filter(|node| node.is_usable);
-        let (mut rooms, mut positions) = (Vec::new(), HashMap::new());
+        let (mut rooms, mut ballooned) = (Vec::new(), Vec::new());
+        let mut positions = HashMap::new();
         for node in usable {
             positions.insert(&node.name, rooms.len());
-            rooms.push(Room::of(&node.view.gpus, node.sharing(&survey.policy)));
+            ballooned.extend(node.without_balloons.is_some().then_some(rooms.len()));
+            let view = node.without_balloons.as_ref().unwrap_or(&node.view);
+            rooms.push(Room::of(&view.gpus, node.sharing(&survey.policy)));
         }
-        for facts in survey.living() {
+        for facts in survey.living().filter(|facts| !facts.is_balloon()) {
             let place = survey.place(facts).and_then(|node| positions.get(&node).copied());
             if let (Some(at), Ok(ask)) = (place, &facts.ask) {
                 rooms[at].give_devices(ask);
             }
         }
-        Self { rooms, kinds: kinds(survey) }
+        Self { rooms, ballooned, kinds: kinds(survey) }
     }
 }
 

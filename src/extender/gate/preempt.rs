@@ -52,7 +52,12 @@ impl Gate {
             let chosen = ledger.choose_candidate(facts, ask, candidates, &spares, now);
             chosen.map(|chosen| (chosen, ask))
         };
-        let Some((chosen, ask)) = chosen else { return Ok(Preempted::Nobody) };
+        let Some((chosen, ask)) = chosen else {
+            if let Ok(ask) = &facts.ask {
+                self.tell(|ledger, now| ledger.wait_for_candidates(facts, ask, candidates, now));
+            }
+            return Ok(Preempted::Nobody);
+        };
         // Between the two locks someone may have come: then nobody leaves for nothing.
         let is_kept = self.tell(|ledger, now| ledger.nominate(facts, ask, &chosen, now));
         Ok(if is_kept { Preempted::One(chosen) } else { Preempted::Nobody })
