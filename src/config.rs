@@ -61,6 +61,8 @@ pub struct Config {
     pub service: Option<tls::Served>,
     /// Which pods' ComfyUIs are asked what they do; `None`: nobody's.
     pub comfyui: Option<crate::comfyui::Settings>,
+    /// A node that nobody has used for so long says so; `None`: none does.
+    pub annotate_idle_after: Option<Duration>,
     /// Where the agents are.
     pub agents: Agents,
     /// How agents prove themselves, and the extender to them; `None`: plain HTTP.
@@ -167,6 +169,7 @@ impl Config {
             max_body_bytes: self.max_body_bytes,
             standby_is_ready: self.leader_election.mode != ElectionMode::Own,
             scheduler_name: self.scheduler_name.as_str().into(),
+            annotate_idle_after: self.annotate_idle_after,
             policy: self.policy.clone(),
         }
     }

@@ -32,8 +32,8 @@ mod waiting;
 pub use bytes::Bytes;
 pub use ids::{AgentRun, GpuUuid, NodeName, NodeUid, PodRef, PodUid};
 pub use ledger::{
-    Admission, AdmitError, Arrival, Candidate, HoldOutcome, Ledger, NodeFacts, PluginAllocation,
-    Policy, Refusals, Spares, StalePolicy, Victim, Wake,
+    Admission, AdmitError, Arrival, Candidate, HoldOutcome, IdleMark, Ledger, NodeFacts,
+    PluginAllocation, Policy, Refusals, Spares, StalePolicy, Victim, Wake,
 };
 pub use outlook::Outlook;
 pub use pod::{Decision, PodFacts};

@@ -119,7 +119,12 @@ fn serve_filmgate(names: &[String]) -> SocketAddr {
     for name in names {
         fleet.add_node(name, GpuSpec::gib(80).replicas(16).times(GPUS));
         let uid = format!("uid-{name}").into();
-        gate.apply_node(NodeFacts { name: NodeName::from(name), uid, is_mps: false });
+        gate.apply_node(NodeFacts {
+            name: NodeName::from(name),
+            uid,
+            is_mps: false,
+            is_marked_idle: false,
+        });
         let reading = Arc::new(fleet.sample_at_once(name).unwrap());
         gate.apply_reading(reading, gate.now(), Some(gate.now()));
     }

@@ -103,6 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             let tell = move |behind| gate.set_kube_scheduler_skew(behind);
             AbortOnDropHandle::new(tokio::spawn(watch_skew(client.clone(), version, tell)))
         });
+        tokio::spawn(Arc::clone(&gate).mark_idle_nodes());
         let _polling = poll_comfyui(config.comfyui.as_ref(), &gate)?;
         gate.set_ready(true);
         tracing::info!("ready");

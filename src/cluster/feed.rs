@@ -12,6 +12,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 
 use super::defaults::{self, Annotation, NamespaceDefaults};
+use super::idle::IDLE_SINCE_ANNOTATION;
 use super::pod::{self, DefaultVram};
 use crate::engine::{NodeFacts, NodeName, NodeUid, PodFacts, PodUid};
 
@@ -213,9 +214,11 @@ impl<E: ClusterEvents> Feed<E> {
 fn node_facts(node: PartialObjectMeta<Node>) -> Option<NodeFacts> {
     let metadata = node.metadata;
     let sharing = metadata.labels.as_ref().and_then(|labels| labels.get(SHARING_LABEL.0));
+    let marks = metadata.annotations.as_ref();
     Some(NodeFacts {
         name: NodeName::from(metadata.name?),
         uid: NodeUid::from(metadata.uid?),
+        is_marked_idle: marks.is_some_and(|marks| marks.contains_key(IDLE_SINCE_ANNOTATION)),
         is_mps: sharing.is_some_and(|strategy| strategy == SHARING_LABEL.1),
     })
 }

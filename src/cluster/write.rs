@@ -14,10 +14,11 @@ use super::defaults::NamespaceDefaults;
 use super::events::{Reports, Subject};
 use super::fence;
 use super::identity::Identity;
+use super::idle;
 use super::lease::Mandate;
 use super::wake::Wakes;
 use crate::engine::notice::Notice;
-use crate::engine::{Admission, NodeName, PodFacts, PodRef};
+use crate::engine::{Admission, IdleMark, NodeName, PodFacts, PodRef};
 use crate::extender::writer::{BindOutcome, ClusterWriter, FenceOutcome, SideWrites};
 
 const GET_LIMIT: Duration = Duration::from_secs(2);
@@ -126,6 +127,10 @@ impl ClusterWriter for KubeWriter {
 
     fn report_notice(&self, pod: &PodRef, notice: &Notice) {
         self.reports.push(pod, Subject::of(notice), notice.to_string());
+    }
+
+    fn mark_idle<'a>(&'a self, mark: &'a IdleMark) -> BoxFuture<'a, Result<(), String>> {
+        idle::mark(&self.client, mark).boxed()
     }
 
     fn side_writes(&self) -> Option<SideWrites> {

@@ -66,6 +66,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigError> {
         keda,
         external_metrics,
         comfyui: comfyui(file.comfyui.as_ref())?,
+        annotate_idle_after: annotate_idle_after(file)?,
         agents: agents(settings)?,
         agents_trust: agents_trust(settings.file.agents.as_ref())?,
         kubeconfig: settings.kubeconfig.clone(),
@@ -178,6 +179,12 @@ fn default_vram(file: &FileSettings) -> Result<Option<Bytes>, ConfigError> {
         }
         bytes => Ok(bytes),
     }
+}
+
+fn annotate_idle_after(file: &FileSettings) -> Result<Option<Duration>, ConfigError> {
+    let after = file.idle_nodes.as_ref().and_then(|nodes| nodes.annotate_after.as_ref());
+    let setting = setting("idleNodes.annotateAfter", "10m", after);
+    after.map(|_| setting.duration(Duration::ZERO)).transpose()
 }
 
 fn max_body_bytes(file: &FileSettings, default: usize) -> Result<usize, ConfigError> {

@@ -66,6 +66,8 @@ sections! {
         keda: MutualTlsFile,
         /// Pods whose ComfyUI is asked what it does.
         comfyui: ComfyUiFile,
+        /// Nodes that nobody uses.
+        idle_nodes: IdleNodesFile,
         /// Where the agents are.
         agents: AgentsFile,
         /// The verbs for a kube-scheduler that is not in the same pod.
@@ -143,6 +145,11 @@ sections! {
         port: Text,
         /// Time from one question to the next.
         poll_interval: Text,
+    }
+    /// `idleNodes`.
+    IdleNodesFile {
+        /// For how long a node is idle before it says so.
+        annotate_after: Text,
     }
     /// `agents`: one of the two.
     AgentsFile {

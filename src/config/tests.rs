@@ -121,6 +121,10 @@ fn a_value_that_cannot_be_meant_names_its_key_and_a_right_one() {
             r#"key listen.verbs: "localhost" is not an address with a port"#,
         ),
         ("listen: {verbs: '0.0.0.0:9110'}", r#"key listen.verbs: "0.0.0.0:9110" is not loopback"#),
+        (
+            "idleNodes: {annotateAfter: 0s}",
+            r#"key idleNodes.annotateAfter: "0s" is not above zero"#,
+        ),
         ("scoring: {idleness: -1}", r#"key scoring.idleness: "-1" is not a number, 0 or above"#),
         (
             "scoring: {tightness: 0, idleness: 0, freshness: 0}",

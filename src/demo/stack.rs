@@ -88,7 +88,12 @@ impl Stack {
     async fn introduce_nodes(&self) -> Result<(), DemoError> {
         for name in &self.nodes {
             let uid = NodeUid::from(format!("node-{name}"));
-            self.gate.apply_node(NodeFacts { name: name.clone(), uid, is_mps: false });
+            self.gate.apply_node(NodeFacts {
+                name: name.clone(),
+                uid,
+                is_mps: false,
+                is_marked_idle: false,
+            });
         }
         self.gate.set_ready(true);
         self.sample_all().await

@@ -8,6 +8,7 @@
 mod admission;
 mod directory;
 mod events;
+mod idle;
 mod judging;
 mod line;
 mod node;
@@ -35,6 +36,7 @@ use starvation::Reservation;
 
 pub use admission::{Admission, AdmitError, HoldOutcome};
 pub use events::{Arrival, NodeFacts};
+pub use idle::IdleMark;
 pub use judging::Refusals;
 pub use line::{WaitingPod, Wake};
 pub(super) use node::Node;

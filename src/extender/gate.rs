@@ -29,6 +29,7 @@ mod decide;
 mod early;
 mod feed;
 mod gauges;
+mod idle;
 mod leading;
 mod notices;
 mod preempt;
@@ -71,6 +72,8 @@ pub struct GateSettings {
     pub standby_is_ready: bool,
     /// The scheduler whose pods are ours.
     pub scheduler_name: Arc<str>,
+    /// A node that nobody has used for so long is marked; `None`: none is.
+    pub annotate_idle_after: Option<Duration>,
     /// The ledger's rules.
     pub policy: Policy,
 }
@@ -85,6 +88,7 @@ impl Default for GateSettings {
             max_body_bytes: 128 << 20,
             standby_is_ready: true,
             scheduler_name: Arc::from("filmgate"),
+            annotate_idle_after: None,
             policy: Policy::default(),
         }
     }
@@ -157,6 +161,8 @@ pub struct Gate {
     leading: Leading,
     /// Minor versions that kube-scheduler is behind the API server, where that is known.
     kube_scheduler_skew: Mutex<Option<i64>>,
+    /// Whoever writes a mark on an idle node, or takes it off.
+    marking: tokio::sync::Mutex<()>,
     /// Bindings under way.
     binds: TaskTracker,
     /// Ends the background tasks.
@@ -197,6 +203,7 @@ impl Gate {
             is_draining: AtomicBool::new(false),
             leading: Leading::default(),
             kube_scheduler_skew: Mutex::default(),
+            marking: tokio::sync::Mutex::default(),
             binds: closed_tracker(),
             stop: CancellationToken::new(),
         })

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture, FutureExt as _};
 
 use crate::engine::notice::Notice;
-use crate::engine::{Admission, NodeName, PodFacts, PodRef};
+use crate::engine::{Admission, IdleMark, NodeName, PodFacts, PodRef};
 
 /// Writes to the cluster on the gate's behalf.
 pub trait ClusterWriter: Send + Sync + 'static {
@@ -46,6 +46,14 @@ pub trait ClusterWriter: Send + Sync + 'static {
 
     /// Tells the pod's owner of the notice, in an event on the pod. Best effort, as above.
     fn report_notice(&self, _pod: &PodRef, _notice: &Notice) {}
+
+    /// Writes on the node since when nobody uses it, or takes that off.
+    ///
+    /// # Errors
+    /// A text for people, when the API server did not do it, or did not say so.
+    fn mark_idle<'a>(&'a self, _mark: &'a IdleMark) -> BoxFuture<'a, Result<(), String>> {
+        future::ready(Ok(())).boxed()
+    }
 
     /// What became of the wakes and the events; `None` where nothing is written.
     fn side_writes(&self) -> Option<SideWrites> {

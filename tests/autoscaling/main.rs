@@ -8,5 +8,6 @@ mod support;
 
 mod balloon;
 mod callers;
+mod idle;
 mod scaling;
 mod world;

@@ -12,6 +12,7 @@ mod balloons;
 mod books;
 mod comfyui;
 mod exclusive;
+mod idle;
 mod multi;
 mod nodes;
 mod nominations;

@@ -74,7 +74,15 @@ fn check_rebuilt(world: &World) {
     let now = world.cluster.now;
     for (name, seen) in &world.oracle.nodes {
         let Some(last) = &seen.last else { continue };
-        rebuilt.apply_node(NodeFacts { name: name.clone(), uid: "any".into(), is_mps: false }, now);
+        rebuilt.apply_node(
+            NodeFacts {
+                name: name.clone(),
+                uid: "any".into(),
+                is_mps: false,
+                is_marked_idle: false,
+            },
+            now,
+        );
         rebuilt.apply_reading(Arc::new(last.reading.clone()), now, Some(now));
     }
     world.ledger.pods().for_each(|pod| rebuilt.apply_pod(pod.clone(), now));

@@ -43,7 +43,7 @@ impl Machine {
         let uuid = |gpu| format!("GPU-{node}-{generation}-{gpu}").into();
         let uid = format!("{name}-uid").into();
         Self {
-            node: NodeFacts { name: name.into(), uid, is_mps: false },
+            node: NodeFacts { name: name.into(), uid, is_mps: false, is_marked_idle: false },
             generation,
             gpus: (0..config.gpus).map(uuid).collect(),
             foreign: vec![0; config.gpus],

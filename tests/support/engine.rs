@@ -44,7 +44,10 @@ pub(crate) fn node(name: &str) -> Node {
         is_book_old: false,
     };
     let uid = format!("{name}-uid").into();
-    Node { facts: NodeFacts { name: name.into(), uid, is_mps: false }, reading }
+    Node {
+        facts: NodeFacts { name: name.into(), uid, is_mps: false, is_marked_idle: false },
+        reading,
+    }
 }
 
 /// The GPU's UUID.

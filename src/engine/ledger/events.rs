@@ -16,6 +16,8 @@ pub struct NodeFacts {
     pub uid: NodeUid,
     /// Its GPUs are shared through the MPS daemon (`nvidia.com/gpu.sharing-strategy=mps`).
     pub is_mps: bool,
+    /// It has the annotation that says that nobody uses it (`filmgate.dev/idle-since`).
+    pub is_marked_idle: bool,
 }
 
 /// What became of a reading.
@@ -37,6 +39,7 @@ impl Ledger {
         let is_as_before = node.uid.as_ref() == Some(&facts.uid) && node.is_mps == facts.is_mps;
         let is_another = node.appear(facts.uid, now);
         node.is_mps = facts.is_mps;
+        node.is_marked_idle = facts.is_marked_idle;
         if is_another {
             self.end_with_node(index);
         }

@@ -21,6 +21,8 @@ pub(in crate::engine) struct Node {
     /// It was in the cluster, and is not.
     is_gone: bool,
     pub(in crate::engine) is_mps: bool,
+    /// It says of itself that nobody uses it.
+    pub(super) is_marked_idle: bool,
     pub(in crate::engine) reading: Option<Arc<Reading>>,
     pub(in crate::engine) read_at: Time,
     /// Since when there is one without a break.
@@ -48,6 +50,7 @@ impl Node {
             uid: None,
             is_gone: false,
             is_mps: false,
+            is_marked_idle: false,
             reading: None,
             read_at: Time::ZERO,
             readable_since: Time::ZERO,
@@ -276,9 +279,18 @@ impl Node {
 
     /// For how long it has been idle; zero where nobody knows, since it was not read of late.
     pub(in crate::engine) fn idle_for(&self, policy: &Policy, now: Time) -> Duration {
-        let is_known = self.impossible.is_none() && self.age(now) <= policy.stale_after;
-        let since = self.idle_since.filter(|_| is_known);
+        let since = self.idle_since.filter(|_| self.is_known(policy, now));
         since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Somebody has, or is promised, something of its GPUs.
+    pub(super) fn is_used(&self, policy: &Policy, now: Time) -> bool {
+        !self.claims.is_empty() || (self.is_known(policy, now) && self.idle_since.is_none())
+    }
+
+    fn is_known(&self, policy: &Policy, now: Time) -> bool {
+        let is_read = self.reading.is_some() && self.impossible.is_none();
+        is_read && self.age(now) <= policy.stale_after
     }
 }
 

@@ -140,6 +140,9 @@ impl Gate {
             Permit::Plain(admission) => (admission, false),
             Permit::Admitted(admission) => (admission, true),
         };
+        if is_charged {
+            self.unmark(&order.node).await;
+        }
         let outcome = self.send(&admission, &order.node, deadline).await;
         self.metrics.bind_outcome(&outcome);
         let result = self.conclude_bind(&order.pod, &outcome, is_charged);
