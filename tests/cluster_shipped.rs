@@ -4,17 +4,20 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
 use support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
 use support::eventually::eventually;
 use support::kubeconfig::User;
-use support::manifests::{SIDECAR, apply_rights, shipped};
+use support::manifests::{SIDECAR, apply_objects, apply_rights, objects, shipped};
 use support::objects::{node, pod};
 use support::port::ReservedPort;
 use support::process::Process;
@@ -77,6 +80,77 @@ async fn a_kube_scheduler_that_is_too_old_for_the_api_server_is_told_of() {
     .await;
     let log = std::fs::read_to_string(cluster.folder().join("filmgate.log")).unwrap();
     assert!(log.contains("is too old for the API server"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_prometheus_operators_own_definitions_take_what_is_shipped() {
+    let Some(definitions) = operator_definitions() else { return };
+    let kinds = ["podmonitors", "servicemonitors", "prometheusrules"];
+    let definitions =
+        kinds.map(|kind| definitions.join(format!("monitoring.coreos.com_{kind}.yaml")));
+    let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
+    define(&cluster, &definitions).await;
+    let objects = objects(&shipped("deploy/prometheus/operator.yaml"));
+    assert!(objects.len() >= kinds.len(), "{objects:?}");
+    for object in objects {
+        taken(&cluster, object.clone()).await;
+        let mut misspelt = object;
+        misspelt.data["spec"]["notAField"] = json!(true);
+        let refused = strictly(&cluster, &misspelt).await.unwrap_err().to_string();
+        assert!(refused.contains("notAField"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "FILMGATE_CAPACITY_BUFFER_CRD: a copy of cluster-autoscaler/apis/config/crd/autoscaling.x-k8s.io_capacitybuffers.yaml"]
+async fn the_cluster_autoscalers_own_definition_takes_the_capacity_buffer() {
+    let definition = std::env::var_os("FILMGATE_CAPACITY_BUFFER_CRD").expect("where it is");
+    let cluster = Cluster::start(ClusterOptions { controller_manager: false }).await;
+    apply_rights(&cluster.admin(), SIDECAR).await;
+    define(&cluster, &[definition.into()]).await;
+    for object in objects(&shipped("deploy/autoscaling/capacity-buffer.yaml")) {
+        taken(&cluster, object).await;
+    }
+}
+
+/// Where the Prometheus Operator's definitions are. `None`, with a line that says so, where they
+/// cannot be had; in CI that fails the test.
+fn operator_definitions() -> Option<PathBuf> {
+    let found = Command::new(shipped("tools/prometheus-operator.sh")).output().unwrap();
+    let said = String::from_utf8(found.stderr).unwrap();
+    if found.status.success() {
+        return Some(String::from_utf8(found.stdout).unwrap().trim_end().into());
+    }
+    assert!(std::env::var_os("CI").is_none(), "{said}");
+    eprintln!("skipped: {said}");
+    None
+}
+
+/// Creates these CustomResourceDefinitions.
+async fn define(cluster: &Cluster, definitions: &[PathBuf]) {
+    for definition in definitions {
+        // They begin with a separator.
+        let text = std::fs::read_to_string(definition).unwrap();
+        let object = serde_saphyr::from_str(text.trim_start_matches("---")).unwrap();
+        apply_objects(&cluster.admin(), [object]).await;
+    }
+}
+
+/// Waits until the API server, which learns of a definition with a little delay, has the object.
+async fn taken(cluster: &Cluster, object: DynamicObject) {
+    eventually(DEADLINE, "the object taken", async || strictly(cluster, &object).await).await;
+}
+
+/// Applies the object; a field that its definition does not know is an error.
+async fn strictly(cluster: &Cluster, object: &DynamicObject) -> kube::Result<DynamicObject> {
+    let kind = object.types.as_ref().unwrap().try_into().unwrap();
+    let namespace = object.metadata.namespace.as_deref().unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.admin(), namespace, &resource);
+    let parameters = PatchParams::apply("test").force().validation_strict();
+    let name = object.metadata.name.as_deref().unwrap();
+    api.patch(name, &parameters, &Patch::Apply(object)).await
 }
 
 /// As shipped, but with a way to this API server, which kube-scheduler finds by itself in a pod,
