@@ -13,6 +13,10 @@ export FILMGATE_LONG ?= 0
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
+.PHONY: images
+images: require-rust prometheus ## docs/images/dashboards.svg: a day of the demo as the dashboards' queries see it
+	$(CARGO) test --locked --test prometheus -- --ignored --nocapture --exact picture::draws_a_day_as_the_dashboards_show_it
+
 .PHONY: build
 build: require-rust ## filmgate as it is shipped, small in memory: target/dist/filmgate
 	@tools/build.sh

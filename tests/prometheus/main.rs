@@ -16,6 +16,8 @@ mod site;
 mod support;
 
 mod dashboards;
+mod draw;
+mod picture;
 mod rules;
 mod scraped;
 
