@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds filmgate as it is shipped, and prints where the program is. The same sources and toolchain
-# give the same program, in whatever folder they lie.
+# Builds filmgate as it is shipped, and prints where the program is. Nothing in it tells in which
+# folders it was built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -29,7 +29,7 @@ use super::support::process::Process;
 pub mod driver;
 mod kubelet;
 mod machine;
-mod memory;
+pub mod memory;
 
 const NODE: &str = "n0";
 /// What starting costs is over by then, and all that is remembered is.

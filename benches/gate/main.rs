@@ -17,6 +17,7 @@ mod no_op;
 mod processor;
 mod quantile;
 mod shipped;
+mod size;
 mod stage;
 mod storm;
 mod throughput;
@@ -50,6 +51,9 @@ fn main() {
     }
     if wants("storm") {
         storm::measure(&mut figures);
+    }
+    if wants("size") {
+        size::measure(&mut figures);
     }
     if wants("agent") {
         agent::measure(&mut figures);

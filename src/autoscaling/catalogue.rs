@@ -16,6 +16,8 @@ pub struct ExternalMetric {
     pub name: &'static str,
     /// What it says.
     pub meaning: &'static str,
+    /// Why there may be pods and nothing to say of them.
+    pub unknown_where: &'static str,
     source: Source,
 }
 
@@ -57,22 +59,29 @@ impl fmt::Display for Amount {
     }
 }
 
+const NEVER: &str = "it is always known";
+const NO_PROCESS: &str = "no process is seen";
+const NO_COMFYUI: &str = "no ComfyUI answers";
+
 /// Every metric.
 pub const METRICS: [ExternalMetric; 10] = [
     ExternalMetric {
         name: "filmgate-pending-pods",
         meaning: "Pods of filmgate's scheduler that ask for a GPU, may run and are not bound.",
+        unknown_where: NEVER,
         source: Source::Pods(|picked| Some(Amount::Whole(picked.pending.pods as u64))),
     },
     ExternalMetric {
         name: "filmgate-pending-vram-bytes",
         meaning: "What those pods ask over all their GPUs, as far as it is known.",
+        unknown_where: NEVER,
         source: Source::Pods(|picked| Some(Amount::Whole(picked.pending.vram.get()))),
     },
     ExternalMetric {
         name: "filmgate-workload-vram-bytes-mean",
         meaning: "What a pod's processes hold over all its GPUs: the mean of the pods of which a \
                   process is seen.",
+        unknown_where: NO_PROCESS,
         source: Source::Pods(|picked| {
             let sum: Bytes = picked.held.iter().copied().sum();
             let pods = picked.held.len() as u64;
@@ -82,6 +91,7 @@ pub const METRICS: [ExternalMetric; 10] = [
     ExternalMetric {
         name: "filmgate-workload-vram-bytes-max",
         meaning: "The same of the pod that holds most.",
+        unknown_where: NO_PROCESS,
         source: Source::Pods(|picked| {
             picked.held.iter().max().map(|bytes| Amount::Whole(bytes.get()))
         }),
@@ -90,6 +100,7 @@ pub const METRICS: [ExternalMetric; 10] = [
         name: "filmgate-gpu-utilization-ratio",
         meaning: "How much the GPUs compute that the pods have processes on, 0 to 1: the mean over \
                   those GPUs.",
+        unknown_where: NO_PROCESS,
         source: Source::Pods(|picked| {
             let ratios = &picked.utilization_ratios;
             let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
@@ -100,6 +111,7 @@ pub const METRICS: [ExternalMetric; 10] = [
         name: "filmgate-comfyui-queue-depth",
         meaning: "Prompts that wait and prompts that run in the pods' ComfyUIs: the sum over those \
                   that answer.",
+        unknown_where: NO_COMFYUI,
         source: Source::Pods(|picked| {
             let depths = &picked.queue_depths;
             (!depths.is_empty()).then(|| Amount::Whole(depths.iter().sum()))
@@ -108,6 +120,7 @@ pub const METRICS: [ExternalMetric; 10] = [
     ExternalMetric {
         name: "filmgate-comfyui-queue-depth-mean",
         meaning: "The same for each pod whose ComfyUI answers: the mean.",
+        unknown_where: NO_COMFYUI,
         source: Source::Pods(|picked| {
             let depths = &picked.queue_depths;
             let mean = depths.iter().sum::<u64>() as f64 / depths.len() as f64;
@@ -117,17 +130,20 @@ pub const METRICS: [ExternalMetric; 10] = [
     ExternalMetric {
         name: "filmgate-gpu-equivalents-needed",
         meaning: "Whole empty GPUs that, added to the fleet, would let every pending pod run.",
+        unknown_where: NEVER,
         source: Source::Fleet(|outlook| Amount::Whole(outlook.shortage.gpus)),
     },
     ExternalMetric {
         name: "filmgate-node-equivalents-needed",
         meaning: "The same in whole empty nodes.",
+        unknown_where: NEVER,
         source: Source::Fleet(|outlook| Amount::Whole(outlook.shortage.nodes)),
     },
     ExternalMetric {
         name: "filmgate-balloons-wanted",
         meaning: "Pods that are to hold a node's devices each, so that nodes are added: as many as \
                   nodes are needed; none while one of them is where a pending pod would fit.",
+        unknown_where: NEVER,
         source: Source::Fleet(|outlook| Amount::Whole(outlook.shortage.balloons)),
     },
 ];

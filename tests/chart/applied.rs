@@ -19,6 +19,7 @@ async fn every_variant_is_taken_and_each_container_understands_its_arguments() {
     let everything = [
         "--set=externalMetrics.enabled=true",
         "--set=keda.enabled=true",
+        "--set=config.idleNodes.annotateAfter=10m",
         "--set=admission.managedNodes=true",
         "--set=admission.podRules=true",
         "--set=admission.podDefaults=true",

@@ -13,7 +13,7 @@ struct Manifest {
     arguments: &'static [&'static str],
 }
 
-const MANIFESTS: [Manifest; 4] = [
+const MANIFESTS: [Manifest; 5] = [
     Manifest {
         path: "deploy/filmgate.yaml",
         about: "\
@@ -49,6 +49,18 @@ const MANIFESTS: [Manifest; 4] = [
         arguments: &[
             "--set=admission.managedNodes=true",
             "--show-only=templates/admission-managed-nodes.yaml",
+        ],
+    },
+    Manifest {
+        path: "deploy/autoscaling/idle-nodes-rbac.yaml",
+        about: "\
+# Optional; with the chart: config.idleNodes.annotateAfter=10m.
+#
+# Before: the same in the extender's configuration. Kubernetes 1.30 or newer.
+",
+        arguments: &[
+            "--set=config.idleNodes.annotateAfter=10m",
+            "--show-only=templates/idle-nodes.yaml",
         ],
     },
     Manifest {

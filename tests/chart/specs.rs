@@ -16,6 +16,7 @@ const VERSIONS: [&str; 3] = ["1.30.14", "1.34.2", "1.37.2"];
 const WITH_ALL: &[&str] = &[
     "--set=externalMetrics.enabled=true",
     "--set=keda.enabled=true",
+    "--set=config.idleNodes.annotateAfter=10m",
     "--set=admission.managedNodes=true",
     "--set=admission.podRules=true",
     "--set=monitoring.dashboards.enabled=true",

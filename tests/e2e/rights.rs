@@ -14,8 +14,10 @@ use super::leaders::{create_pods, forty};
 use super::race::{PLACES, PODS};
 use super::support::eventually::eventually;
 use super::support::kubeconfig::User;
+use super::support::objects::pod;
 use super::support::port::ReservedPort;
 use super::support::process::Process;
+use super::support::proxy::{Answer, Fault, Verb};
 use super::support::replicas::{Election, Replicas, Terms};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,7 +30,13 @@ type Right = (String, String, String);
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_used_and_none_is_lacking() {
     let mut world = forty(Election::Sibling, Terms::SHORT).await;
-    world.replica(0).proxy.hold_bindings(true);
+    // Somebody else is said to have changed the pod: it is looked at.
+    let proxy = &world.replica(0).proxy;
+    proxy.befall_next(Verb::Bind, "looked-at", Fault::lost(Answer::Faked(409)));
+    world.cluster.add_pod(pod("looked-at").gpus(1).vram("64Mi").uses("64Mi").steered()).await;
+    world.cluster.node_of("looked-at").await;
+    world.cluster.pods().delete("looked-at", &Default::default()).await.unwrap();
+    proxy.hold_bindings(true);
     create_pods(&world, 0..PODS).await;
     world.holds_bindings(0, 1).await;
     world.kill(0);

@@ -19,6 +19,7 @@ use super::wire::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
     MetricValue, ScaledObjectRef,
 };
+use crate::autoscaling::catalogue::ExternalMetric;
 use crate::autoscaling::{Figures, Snapshot};
 use crate::extender::gate::GateError;
 
@@ -34,14 +35,18 @@ pub(super) struct Scaler {
 }
 
 /// Why there is no figure now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 enum Unanswered {
     #[error("{0}")]
     NotKnowing(#[from] GateError),
     #[error("the fleet's figures could not be computed")]
     NotComputed,
-    #[error("{metric} is not known of any of the {pods} pods that are picked: no process is seen")]
-    Unknown { metric: &'static str, pods: usize },
+    #[error(
+        "{} is not known of any of the {pods} pods that are picked: {}",
+        .metric.name,
+        .metric.unknown_where
+    )]
+    Unknown { metric: &'static ExternalMetric, pods: usize },
 }
 
 impl From<Unanswered> for Status {
@@ -84,7 +89,7 @@ impl Scaler {
 
 fn nothing_is_known(trigger: &Trigger, snapshot: &Snapshot) -> Result<f64, Unanswered> {
     let pods = snapshot.survey.living().filter(|facts| trigger.picks(facts)).count();
-    if pods == 0 { Ok(0.0) } else { Err(Unanswered::Unknown { metric: trigger.metric.name, pods }) }
+    if pods == 0 { Ok(0.0) } else { Err(Unanswered::Unknown { metric: trigger.metric, pods }) }
 }
 
 struct Looker {

@@ -119,8 +119,12 @@ fn a_predecessor_is_believed_until_the_last_leaf_has_moved_and_that_is_known() {
     let (stays, moved) = (leaf(&old, days(2_430)), leaf(&new, moved_at));
     assert_eq!(believed(&[&stays, &moved], days(2_440)), both);
     assert_eq!(believed(&[&moved], moved_at + 59.minutes()), both);
-    assert_eq!(believed(&[&moved], moved_at + 1.hour()), [new.certificate.clone()]);
-    assert_eq!(believed(&[&stays], days(3_651)), [new.certificate.clone()], "it has ended");
+    assert_eq!(believed(&[&moved], moved_at + 1.hour()), std::slice::from_ref(&new.certificate));
+    assert_eq!(
+        believed(&[&stays], days(3_651)),
+        std::slice::from_ref(&new.certificate),
+        "it has ended"
+    );
 }
 
 #[test]
