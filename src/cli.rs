@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::LogFormat;
 
 pub mod agent;
+pub mod bridge;
 pub mod certificates;
 pub mod demo;
 pub mod explain;
@@ -43,6 +44,8 @@ pub enum Command {
     Ui(ui::Args),
     /// Fill and renew the Secrets with the certificates of the listeners within the cluster.
     Certificates(certificates::Args),
+    /// Take the URL of a ComfyUI elsewhere, and have the pipeline ask that one.
+    Bridge(Box<bridge::Args>),
     /// Play a day of a diffusion service on simulated GPUs, and compare.
     Demo(demo::Args),
 }
@@ -86,6 +89,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             // cannot read.
             logging::start_at("info,kube_client=off", LogFormat::Text);
             certificates::run(args).await
+        }
+        Command::Bridge(args) => {
+            logging::start(LogFormat::Text);
+            bridge::run(*args).await
         }
         Command::Explain(args) => {
             logging::start_at("error", LogFormat::Text);

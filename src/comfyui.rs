@@ -17,3 +17,5 @@ mod wire;
 pub use client::{Answers, Client};
 pub use error::{AskError, OUTCOMES};
 pub use poller::{Poller, Settings};
+pub use wire::Vram;
+pub(crate) use wire::{SYSTEM_STATS, vram};

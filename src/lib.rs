@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod autoscaling;
+pub mod bridge;
 pub mod certificates;
 pub mod cli;
 pub mod clock;

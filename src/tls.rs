@@ -66,6 +66,11 @@ pub enum TlsError {
     /// This build's cryptography lacks what TLS needs.
     #[error("no TLS: {0}")]
     Provider(rustls::Error),
+    /// Nobody could be believed.
+    #[error(
+        "this system has no root certificates: install ca-certificates, or name some (--roots)"
+    )]
+    NoRoots,
     /// No name that a certificate could have.
     #[error("{0:?} is no name of a server: write for example filmgate-agent.filmgate.svc")]
     Name(String),
@@ -271,6 +276,26 @@ pub fn trusting_nobody() -> Result<ClientConfig, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Provider)?;
     Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// Of one who asks servers of the internet by their names: believes the system's roots, and those in
+/// the file. Speaks HTTP/1.1.
+///
+/// # Errors
+/// When there are no roots, or the file cannot be used.
+pub fn internet(more: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = more.map_or_else(|| Ok(RootCertStore::empty()), root_store)?;
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Provider)?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 impl ServerCertVerifier for OneName {

@@ -2,9 +2,10 @@
 //! cannot be are not.
 
 use std::io::Read;
+use std::sync::Arc;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::AskError;
@@ -16,7 +17,7 @@ pub(super) const PROMPT: &str = "/prompt";
 /// All of them, with all that they are made of.
 pub(super) const QUEUE: &str = "/queue";
 /// The devices.
-pub(super) const SYSTEM_STATS: &str = "/system_stats";
+pub(crate) const SYSTEM_STATS: &str = "/system_stats";
 
 /// No machine has room for more prompts.
 const MOST_PROMPTS: u64 = 1_000_000;
@@ -97,6 +98,33 @@ pub(super) fn devices(body: &Body) -> Result<Vec<TorchDevice>, AskError> {
     devices.filter_map(Result::transpose).collect()
 }
 
+/// A device's memory as its driver has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vram {
+    /// ComfyUI's name of the device.
+    pub name: Arc<str>,
+    /// All of it.
+    pub total_bytes: Bytes,
+    /// What nothing has.
+    pub free_bytes: Bytes,
+}
+
+/// The GPUs that an answer to [`SYSTEM_STATS`] lists; of a ComfyUI without any an error.
+pub(crate) fn vram(bytes: Vec<u8>, content_type: String) -> Result<Vec<Vram>, AskError> {
+    let body = Body { path: SYSTEM_STATS, content_type, bytes };
+    let json = body.json()?;
+    let devices = json.get("devices").and_then(Value::as_array);
+    let devices = devices.ok_or(AskError::Missing { path: SYSTEM_STATS, key: "devices" })?;
+    let devices = devices.iter().enumerate().take(MOST_DEVICES);
+    let devices = devices.map(|(position, value)| Device { body: &body, position, value }.vram());
+    let gpus: Vec<_> = devices.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    if gpus.is_empty() {
+        return Err(AskError::Missing { path: SYSTEM_STATS, key: "a device with VRAM" });
+    }
+    Ok(gpus)
+}
+
 struct Device<'a> {
     body: &'a Body,
     position: usize,
@@ -109,17 +137,34 @@ impl Device<'_> {
         self.is_part("vram_free", "vram_total")?;
         self.is_part("torch_vram_free", "torch_vram_total")?;
         self.is_part("torch_vram_total", "vram_total")?;
-        let is_host = matches!(self.text("type"), Some("cpu" | "mps"));
         let (total, free) = (self.bytes("torch_vram_total")?, self.bytes("torch_vram_free")?);
-        let Some((total, free)) = total.zip(free).filter(|_| !is_host) else { return Ok(None) };
-        let name = self.text("name").unwrap_or("").chars().take(LONGEST_NAME);
+        let both = total.zip(free).filter(|_| !self.is_host());
+        let Some((total, free)) = both else { return Ok(None) };
         let index = self.value.get("index").and_then(Value::as_u64);
         Ok(Some(TorchDevice {
-            name: name.collect::<String>().into(),
+            name: self.name(),
             index: index.and_then(|index| index.try_into().ok()).unwrap_or(self.position as u32),
             torch_total_bytes: total,
             torch_free_bytes: free,
         }))
+    }
+
+    /// `None` where it has no memory of its own.
+    fn vram(&self) -> Result<Option<Vram>, AskError> {
+        self.is_part("vram_free", "vram_total")?;
+        let both = self.bytes("vram_total")?.zip(self.bytes("vram_free")?);
+        let both = both.filter(|(total, _)| *total > Bytes::ZERO && !self.is_host());
+        let vram = |(total_bytes, free_bytes)| Vram { name: self.name(), total_bytes, free_bytes };
+        Ok(both.map(vram))
+    }
+
+    fn is_host(&self) -> bool {
+        matches!(self.text("type"), Some("cpu" | "mps"))
+    }
+
+    fn name(&self) -> Arc<str> {
+        let name = self.text("name").unwrap_or("").chars();
+        name.filter(|one| !one.is_control()).take(LONGEST_NAME).collect::<String>().into()
     }
 
     fn is_part(&self, part: &str, whole: &str) -> Result<(), AskError> {

@@ -1,0 +1,148 @@
+//! `filmgate bridge`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+
+use super::shutdown;
+use crate::bridge::address::AddressRules;
+use crate::bridge::probe::Probe;
+use crate::bridge::resolve::System;
+use crate::bridge::target::{Place, Target};
+use crate::bridge::token::TokenFile;
+use crate::bridge::url::{HTTPS_PORT, HostPattern, UrlRules};
+use crate::bridge::{Bridge, Mode, http};
+use crate::clock::Clock;
+use crate::{cluster, tls};
+
+/// Flags of `filmgate bridge`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    common: Common,
+    /// Where POST /comfyui-url is answered
+    #[arg(
+        long,
+        env = "FILMGATE_BRIDGE_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9118"
+    )]
+    listen: SocketAddr,
+    /// The file with the bearer token that a URL comes with
+    #[arg(long, env = "FILMGATE_BRIDGE_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make that URL the one that the pipeline asks, once, by hand.
+    Push {
+        /// https://HOST
+        url: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of both.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Where the pipeline is
+    #[arg(
+        long,
+        global = true,
+        env = "FILMGATE_BRIDGE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "ai-film"
+    )]
+    namespace: String,
+    /// The ConfigMap that gets the URL
+    #[arg(long, global = true, value_name = "NAME", default_value = "comfyui-config")]
+    config_map: String,
+    /// The key in it
+    #[arg(long, global = true, value_name = "KEY", default_value = "COMFYUI_URL")]
+    config_map_key: String,
+    /// The Secret that gets the same URL; an empty name for none
+    #[arg(long, global = true, value_name = "NAME", default_value = "comfyui-secret")]
+    secret: String,
+    /// The key in it
+    #[arg(long, global = true, value_name = "KEY", default_value = "COMFYUI_URL")]
+    secret_key: String,
+    /// A host that a URL may have; `*.` stands for one label before it
+    #[arg(
+        long,
+        global = true,
+        env = "FILMGATE_BRIDGE_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ',',
+        default_value = "*.trycloudflare.com"
+    )]
+    allow_host: Vec<HostPattern>,
+    /// The one port that a URL may have
+    #[arg(long, global = true, value_name = "PORT", default_value_t = HTTPS_PORT)]
+    allow_port: u16,
+    /// A network of your own that an allowed host may lead to, though it is no internet
+    #[arg(long, global = true, value_name = "CIDR")]
+    allow_network: Vec<IpNet>,
+    /// Certificates that are believed beside the system's (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    roots: Option<PathBuf>,
+    /// A kubeconfig [default: the pod's service account, or the usual file]
+    #[arg(long, global = true, env = "FILMGATE_BRIDGE_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Common {
+    async fn bridge(&self) -> anyhow::Result<Bridge> {
+        let client = cluster::connect(self.kubeconfig.as_deref()).await?;
+        let secret =
+            (!self.secret.is_empty()).then(|| (self.secret.clone(), self.secret_key.clone()));
+        let place = Place {
+            namespace: self.namespace.clone(),
+            config_map: self.config_map.clone(),
+            config_key: self.config_map_key.clone(),
+            secret,
+        };
+        let addresses = AddressRules { allowed: self.allow_network.clone() };
+        let tls = tls::internet(self.roots.as_deref())?;
+        let probe = Probe::new(Arc::new(System), addresses, Arc::new(tls));
+        let rules = UrlRules { hosts: self.allow_host.clone(), port: self.allow_port };
+        Ok(Bridge::new(rules, probe, Target::new(client, place)))
+    }
+}
+
+/// Takes URLs until SIGTERM, or one by hand.
+///
+/// # Errors
+/// When the flags, the API server or the address cannot be used; by hand, why the URL is not taken.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    match &args.action {
+        Some(Action::Push { url, dry_run }) => {
+            let mode = if *dry_run { Mode::DryRun } else { Mode::Do };
+            println!("{}", args.common.bridge().await?.offer(url, mode).await?);
+            Ok(())
+        }
+        None => serve(&args).await,
+    }
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let token = args.token_file.as_deref().context("name the token's file (--token-file)")?;
+    let token = TokenFile::open(token)?;
+    let stop = shutdown::on_signal().context("cannot catch SIGTERM")?;
+    let bridge = Arc::new(args.common.bridge().await?);
+    let address = args.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("cannot listen on {address} (--listen)"))?;
+    tracing::info!(%address, "takes URLs");
+    http::serve(listener, http::router(bridge, token, Clock::monotonic()), stop).await;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The program, with its flags.
+
+use std::process::{Command, Output};
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::eventually::eventually;
+use crate::support::kubeconfig::User;
+use crate::support::port::ReservedPort;
+use crate::support::process::Process;
+use crate::support::site::START_DEADLINE;
+use crate::tunnel::Tunnel;
+use crate::world::{TOKEN, World, answer};
+
+/// `localhost` is the one name that every machine's resolver leads to this machine.
+async fn world() -> (World, Tunnel) {
+    let world = World::start().await;
+    let tunnel = Tunnel::at_localhost(&world.authority).await;
+    (world, tunnel)
+}
+
+fn command(world: &World, tunnel: &Tunnel) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+    command.args(["bridge", "--allow-host=localhost", "--allow-network=127.0.0.0/8"]);
+    command.args(["--allow-network=::1/128", &format!("--allow-port={}", tunnel.port())]);
+    command.arg("--roots").arg(world.authority.roots());
+    command.arg("--kubeconfig").arg(world.cluster.kubeconfig(User::Admin));
+    command
+}
+
+/// Off the runtime's thread, which has the tunnel's other end.
+async fn push(world: &World, tunnel: &Tunnel, arguments: &[&str]) -> Output {
+    let mut command = command(world, tunnel);
+    command.arg("push").args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn pushes_by_hand_after_saying_what_it_would_do() {
+    let (world, tunnel) = world().await;
+    let url = tunnel.url();
+    let would = push(&world, &tunnel, &[&url, "--dry-run"]).await;
+    let said = String::from_utf8_lossy(&would.stdout);
+    assert!(would.status.success(), "{would:?}");
+    assert!(said.contains("would restart deployment/director"), "{said}");
+    world.assert_untouched().await;
+    let done = push(&world, &tunnel, &[&url]).await;
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("\nrestarted deployment/director"), "{said}");
+    assert_eq!(world.urls().await, [&*url, &*url]);
+    let again = push(&world, &tunnel, &[&url]).await;
+    assert!(String::from_utf8_lossy(&again.stdout).contains("unchanged"), "{again:?}");
+
+    let refused = push(&world, &tunnel, &["https://example.org", "--dry-run"]).await;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("only port"), "{why}");
+}
+
+#[tokio::test]
+async fn serves_with_a_token_and_does_not_start_without_one() {
+    let (world, tunnel) = world().await;
+    let port = ReservedPort::reserve();
+    let mut bare = command(&world, &tunnel);
+    let refused = tokio::task::spawn_blocking(move || bare.output().unwrap()).await.unwrap();
+    assert!(!refused.status.success(), "{refused:?}");
+
+    let token = world.cluster.folder().join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let mut serving = command(&world, &tunnel);
+    serving.arg(format!("--listen={}", port.address())).arg("--token-file").arg(&token);
+    let mut process = Process::spawn("bridge", serving, world.cluster.folder());
+    let client = reqwest::Client::new();
+    let url = format!("http://{}/comfyui-url", port.address());
+    let told = || client.post(&url).json(&json!({"url": tunnel.url()}));
+    eventually(START_DEADLINE, "a listener", async || {
+        process.assert_running();
+        told().send().await
+    })
+    .await;
+    assert_eq!(answer(told()).await.0, StatusCode::UNAUTHORIZED);
+    let (status, done) = answer(told().bearer_auth(TOKEN)).await;
+    assert_eq!((status, &done["isChanged"]), (StatusCode::OK, &json!(true)), "{done}");
+    assert_eq!(world.urls().await[0], tunnel.url());
+    let log = process.log();
+    assert!(log.contains("director") && !log.contains(TOKEN), "{log}");
+}
