@@ -205,7 +205,7 @@ async fn promtool_finds_nothing_wrong_with_its_metrics() {
     let _process = Process::spawn("agent", command, folder.path());
     let url = format!("http://{ops}/metrics");
     let mut xids = 0;
-    let [_, _, catalogued, _] = CHAPTERS;
+    let [_, _, catalogued, ..] = CHAPTERS;
     let text = eventually(DEADLINE, "every family of the catalogue", async || {
         // The agent hears of those that come after it has begun to listen.
         xids += 1;

@@ -6,8 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
-use kube::api::{ListParams, ObjectMeta, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, PodTemplateSpec, Secret};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -18,6 +20,10 @@ use crate::cluster::in_a_line;
 
 /// Who owns the fields that are written: what Argo CD is told to ignore.
 pub const FIELD_MANAGER: &str = "filmgate-bridge";
+/// Who reports events.
+const CONTROLLER: &str = "filmgate.dev/bridge";
+/// The API server takes notes of up to 1,024 bytes.
+const LONGEST_NOTE: usize = 1024;
 /// On the ConfigMap: the tunnel that was told last.
 pub const TUNNEL: &str = "filmgate.dev/comfyui-tunnel";
 /// On the ConfigMap, `true` or `false`: not all that read the URL have been restarted since it was
@@ -82,6 +88,17 @@ impl fmt::Display for Workload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.kind.to_ascii_lowercase(), self.name)
     }
+}
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// `Normal` or `Warning`.
+    pub type_: &'static str,
+    /// In one word.
+    pub reason: &'static str,
+    /// For people.
+    pub note: String,
 }
 
 /// What was read, and its versions.
@@ -256,7 +273,8 @@ impl Target {
     /// When it cannot be changed. That it is gone is none.
     pub async fn restart(&self, workload: &Workload, at: Timestamp) -> Result<(), TargetError> {
         let name = &workload.name;
-        let at = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        // To the fraction: the same second again would restart nothing.
+        let at = at.to_string();
         let template = json!({"metadata": {"annotations": {RESTARTED_AT: at}}});
         let patch = Patch::Strategic(json!({"spec": {"template": template}}));
         let parameters = PatchParams::default();
@@ -268,6 +286,44 @@ impl Target {
             Some(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Some(why) => Err(failed(format!("restart of {workload}"), why)),
             None => Ok(()),
+        }
+    }
+
+    /// Writes an event on each. What cannot be written is only logged.
+    pub async fn tell(&self, workloads: &[Workload], news: &News) {
+        for workload in workloads {
+            let event = self.event(workload, news, Timestamp::now());
+            if let Err(why) = self.api::<Event>().create(&PostParams::default(), &event).await {
+                tracing::warn!(%workload, why = in_a_line(why), "event not written");
+            }
+        }
+    }
+
+    fn event(&self, workload: &Workload, news: &News, now: Timestamp) -> Event {
+        let Workload { kind, name, uid } = workload;
+        let note = &news.note[..news.note.floor_char_boundary(LONGEST_NOTE)];
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some("filmgate-bridge-".to_owned()),
+                namespace: Some(self.place.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            type_: Some(news.type_.to_owned()),
+            reason: Some(news.reason.to_owned()),
+            action: Some("Watching".to_owned()),
+            note: Some(note.to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some("apps/v1".to_owned()),
+                kind: Some((*kind).to_owned()),
+                namespace: Some(self.place.namespace.clone()),
+                name: Some(name.clone()),
+                uid: Some(uid.clone()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(FIELD_MANAGER.to_owned()),
+            ..Event::default()
         }
     }
 }

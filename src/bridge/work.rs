@@ -3,13 +3,18 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as Turn;
 
 use super::decision::{Change, Wish};
+use super::hysteresis::Tunnel;
 use super::probe::{Probe, ProbeError};
-use super::target::{Target, TargetError};
+use super::seen::Seen;
+use super::target::{News, Target, TargetError, Workload};
 use super::url::{UrlError, UrlRules};
+use super::watch::{Followed, Watch};
+use crate::clock::Clock;
 use crate::comfyui::Vram;
 
 /// Rounds that are begun anew since somebody else wrote at the same time.
@@ -89,18 +94,70 @@ pub enum Mode {
 
 /// Takes URLs, one at a time.
 pub struct Bridge {
-    rules: UrlRules,
-    probe: Probe,
-    target: Target,
+    pub(super) rules: UrlRules,
+    pub(super) probe: Probe,
+    pub(super) target: Target,
+    pub(super) watch: Watch,
+    pub(super) clock: Clock,
     /// Two that are told at once are one change: the second finds it made.
-    turn: Mutex<()>,
+    pub(super) turn: Turn<Option<Followed>>,
+    seen: Mutex<Seen>,
+    last_look: Mutex<Option<Result<(), String>>>,
 }
 
 impl Bridge {
     /// One that takes such URLs.
     #[must_use]
     pub fn new(rules: UrlRules, probe: Probe, target: Target) -> Self {
-        Self { rules, probe, target, turn: Mutex::new(()) }
+        Self {
+            rules,
+            probe,
+            target,
+            watch: Watch::default(),
+            clock: Clock::monotonic(),
+            turn: Turn::default(),
+            seen: Mutex::default(),
+            last_look: Mutex::default(),
+        }
+    }
+
+    /// The same that watches tunnels so, by that clock.
+    #[must_use]
+    pub fn watching(self, watch: Watch, clock: Clock) -> Self {
+        Self { watch, clock, ..self }
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().clone()
+    }
+
+    /// What the last look at the cluster came to; `None` before the first.
+    #[must_use]
+    pub fn last_look(&self) -> Option<Result<(), String>> {
+        self.last_look.lock().clone()
+    }
+
+    pub(super) fn note_look(&self, looked: &Result<(), TargetError>) {
+        *self.last_look.lock() = Some(looked.as_ref().copied().map_err(ToString::to_string));
+    }
+
+    /// Notes what there is: the tunnel and whether it is up, its answer, and what is asked.
+    pub(super) fn note_tunnel(
+        &self,
+        tunnel: Option<(String, bool)>,
+        answer: Option<Result<Vec<Vram>, Refusal>>,
+        url: Option<String>,
+    ) {
+        let mut seen = self.seen.lock();
+        seen.url = url;
+        (seen.tunnel, seen.is_up) = tunnel.unzip();
+        (seen.gpus, seen.trouble) = match answer {
+            Some(Ok(gpus)) => (gpus, None),
+            Some(Err(why)) => (Vec::new(), Some(why.to_string())),
+            None => (Vec::new(), None),
+        };
     }
 
     /// Makes that URL the one that the pipeline asks.
@@ -108,17 +165,34 @@ impl Bridge {
     /// # Errors
     /// Why it is not taken. Until it has been probed, nothing is written.
     pub async fn offer(&self, text: &str, mode: Mode) -> Result<Done, Refusal> {
+        let offered = self.take(text, mode).await;
+        if mode == Mode::Do {
+            let outcome = match &offered {
+                Ok(done) if done.is_changed => "changed",
+                Ok(_) => "unchanged",
+                Err(refusal) => refusal.reason(),
+            };
+            *self.seen.lock().told.entry(outcome).or_default() += 1;
+        }
+        offered
+    }
+
+    async fn take(&self, text: &str, mode: Mode) -> Result<Done, Refusal> {
         let url = self.rules.admit(text)?;
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let gpus = self.probe.gpus(&url).await?;
         let url = url.to_string();
-        let wish = Wish { tunnel: Some(url.clone()), url };
+        let wish = Wish { tunnel: Some(url.clone()), url: url.clone() };
         let done = self.settle(&wish, mode).await?;
+        if mode == Mode::Do {
+            self.note_tunnel(Some((url.clone(), true)), Some(Ok(gpus.clone())), Some(url.clone()));
+            *turn = Some(Followed { url, tunnel: Tunnel::new(true, self.watch.patience) });
+        }
         Ok(Done { gpus, ..done })
     }
 
     /// Makes the cluster as it is wished.
-    async fn settle(&self, wish: &Wish, mode: Mode) -> Result<Done, TargetError> {
+    pub(super) async fn settle(&self, wish: &Wish, mode: Mode) -> Result<Done, TargetError> {
         let mut tries = 1;
         loop {
             match self.settle_once(wish, mode).await {
@@ -136,10 +210,7 @@ impl Bridge {
         if mode == Mode::Do && change != Change::Nothing {
             let written = self.target.write(&held, wish, is_changed).await?;
             if is_changed {
-                let now = Timestamp::now();
-                for reader in &readers {
-                    self.target.restart(reader, now).await?;
-                }
+                self.restart(&readers, &wish.url).await?;
                 self.target.write(&written, wish, false).await?;
             }
         }
@@ -151,5 +222,17 @@ impl Bridge {
             gpus: Vec::new(),
             is_dry_run: mode == Mode::DryRun,
         })
+    }
+
+    async fn restart(&self, readers: &[Workload], url: &str) -> Result<(), TargetError> {
+        let now = Timestamp::now();
+        for reader in readers {
+            self.target.restart(reader, now).await?;
+            self.seen.lock().restarts += 1;
+        }
+        let note = format!("restarted, since ComfyUI is asked at {url} from now on");
+        let news = News { type_: "Normal", reason: "ComfyUIChanged", note };
+        self.target.tell(readers, &news).await;
+        Ok(())
     }
 }

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
+use url::Url;
 
 use super::shutdown;
 use crate::bridge::address::AddressRules;
@@ -16,7 +18,7 @@ use crate::bridge::resolve::System;
 use crate::bridge::target::{Place, Target};
 use crate::bridge::token::TokenFile;
 use crate::bridge::url::{HTTPS_PORT, HostPattern, UrlRules};
-use crate::bridge::{Bridge, Mode, http};
+use crate::bridge::{Bridge, Mode, Watch, health, http};
 use crate::clock::Clock;
 use crate::{cluster, tls};
 
@@ -38,6 +40,28 @@ pub struct Args {
     /// The file with the bearer token that a URL comes with
     #[arg(long, env = "FILMGATE_BRIDGE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Address of /healthz, /readyz, /metrics and /state
+    #[arg(
+        long,
+        env = "FILMGATE_BRIDGE_HEALTH_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9119"
+    )]
+    health_listen: SocketAddr,
+    /// What is asked while the tunnel is down: the ComfyUI in the cluster
+    #[arg(long, env = "FILMGATE_BRIDGE_FALLBACK", value_name = "URL", value_parser = fallback)]
+    fallback: Option<String>,
+}
+
+/// Between two looks at the tunnel.
+const LOOK: Duration = Duration::from_secs(15);
+
+fn fallback(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("write for example http://comfyui.ai-film.svc:8188".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,11 +162,24 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let token = args.token_file.as_deref().context("name the token's file (--token-file)")?;
     let token = TokenFile::open(token)?;
     let stop = shutdown::on_signal().context("cannot catch SIGTERM")?;
-    let bridge = Arc::new(args.common.bridge().await?);
-    let address = args.listen;
+    let watch = Watch { fallback: args.fallback.clone(), ..Watch::default() };
+    let bridge = args.common.bridge().await?.watching(watch, Clock::monotonic());
+    let bridge = Arc::new(bridge);
+    let listener = listen(args.listen, "--listen").await?;
+    let healths = listen(args.health_listen, "--health-listen").await?;
+    let healths = axum::serve(healths, health::router(Arc::clone(&bridge)))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let router = http::router(Arc::clone(&bridge), token, Clock::monotonic());
+    tokio::select! {
+        served = healths => served.context("the listener of /healthz failed"),
+        () = http::serve(listener, router, stop) => Ok(()),
+        () = bridge.watch(LOOK) => Ok(()),
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address} (--listen)"))?;
-    tracing::info!(%address, "takes URLs");
-    http::serve(listener, http::router(bridge, token, Clock::monotonic()), stop).await;
-    Ok(())
+    let listener = listener.with_context(|| format!("cannot listen on {address} ({flag})"))?;
+    tracing::info!(%address, "listens ({flag})");
+    Ok(listener)
 }

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use prometheus::Opts;
 
 pub(crate) mod agent;
+pub(crate) mod bridge;
 pub(crate) mod certificates;
 pub(crate) mod ledger;
 pub(crate) mod replica;
@@ -54,8 +55,8 @@ pub struct Chapter {
 }
 
 /// All of them.
-pub const CHAPTERS: [Chapter; 4] =
-    [replica::CHAPTER, ledger::CHAPTER, agent::CHAPTER, certificates::CHAPTER];
+pub const CHAPTERS: [Chapter; 5] =
+    [replica::CHAPTER, ledger::CHAPTER, agent::CHAPTER, certificates::CHAPTER, bridge::CHAPTER];
 
 impl Kind {
     /// The word in the exposition's TYPE.
@@ -120,8 +121,8 @@ const COLUMNS: &str = "\
 const HEAD: &str = "\
 <!-- Written by `FILMGATE_BLESS=1 cargo test --test metrics_page` from src/metrics/catalogue. -->
 # Metrics
-The extender serves `/metrics` on port 9111, the agent on 9113, `filmgate certificates` on 9117, in Prometheus' text
-format. Gauges are computed at the scrape: a pod, GPU or node that is gone leaves no series. A unit of 1 is a plain number.
+The extender serves `/metrics` on port 9111, the agent on 9113, `filmgate certificates` on 9117, `filmgate bridge` on 9119, in
+Prometheus' text format. Gauges are computed at the scrape: a pod, GPU or node that is gone leaves no series. A unit of 1 is a plain number.
 ";
 
 #[cfg(test)]

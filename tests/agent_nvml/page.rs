@@ -41,7 +41,7 @@ impl Owners for Nobody {
 
 #[tokio::test]
 async fn the_agent_shows_the_catalogue_and_nothing_else() {
-    let [_, _, agent, _] = CHAPTERS;
+    let [_, _, agent, ..] = CHAPTERS;
     let scenario = machine([working_gpu(0)]);
     let library = StandIn::new(&scenario);
     let source = listening(&library, &scenario).await;

@@ -11,4 +11,5 @@ mod leads;
 mod process;
 mod telling;
 mod tunnel;
+mod watching;
 mod world;

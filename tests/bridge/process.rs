@@ -2,16 +2,18 @@
 
 use std::process::{Command, Output};
 
+use filmgate::metrics::catalogue::CHAPTERS;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::eventually::eventually;
 use crate::support::kubeconfig::User;
+use crate::support::metrics::Metrics;
 use crate::support::port::ReservedPort;
 use crate::support::process::Process;
 use crate::support::site::START_DEADLINE;
 use crate::tunnel::Tunnel;
-use crate::world::{TOKEN, World, answer};
+use crate::world::{LOCAL, TOKEN, World, answer};
 
 /// `localhost` is the one name that every machine's resolver leads to this machine.
 async fn world() -> (World, Tunnel) {
@@ -60,7 +62,7 @@ async fn pushes_by_hand_after_saying_what_it_would_do() {
 #[tokio::test]
 async fn serves_with_a_token_and_does_not_start_without_one() {
     let (world, tunnel) = world().await;
-    let port = ReservedPort::reserve();
+    let (port, health) = (ReservedPort::reserve(), ReservedPort::reserve());
     let mut bare = command(&world, &tunnel);
     let refused = tokio::task::spawn_blocking(move || bare.output().unwrap()).await.unwrap();
     assert!(!refused.status.success(), "{refused:?}");
@@ -69,6 +71,8 @@ async fn serves_with_a_token_and_does_not_start_without_one() {
     std::fs::write(&token, TOKEN).unwrap();
     let mut serving = command(&world, &tunnel);
     serving.arg(format!("--listen={}", port.address())).arg("--token-file").arg(&token);
+    serving.arg(format!("--health-listen={}", health.address()));
+    serving.arg(format!("--fallback={LOCAL}"));
     let mut process = Process::spawn("bridge", serving, world.cluster.folder());
     let client = reqwest::Client::new();
     let url = format!("http://{}/comfyui-url", port.address());
@@ -82,6 +86,23 @@ async fn serves_with_a_token_and_does_not_start_without_one() {
     let (status, done) = answer(told().bearer_auth(TOKEN)).await;
     assert_eq!((status, &done["isChanged"]), (StatusCode::OK, &json!(true)), "{done}");
     assert_eq!(world.urls().await[0], tunnel.url());
+    let page = |path| format!("http://{}{path}", health.address());
+    let state: Value = client.get(page("/state")).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&state["isUp"], &state["url"]), (&json!(true), &json!(tunnel.url())), "{state}");
+    assert!(client.get(page("/readyz")).send().await.unwrap().status().is_success());
+    let metrics = Metrics::scrape(&page("/metrics")).await;
+    let [.., chapter] = CHAPTERS;
+    assert_eq!(metrics.differences(&[chapter]), [""; 0]);
+    let gpu = [("gpu", "0"), ("modelName", "NVIDIA L4")];
+    let free = metrics.value("filmgate_bridge_gpu_memory_free_bytes", &gpu);
+    assert_eq!(free, Some((10_u64 << 30) as f64));
+    assert_eq!(
+        metrics.value("filmgate_bridge_urls_told_total", &[("outcome", "changed")]),
+        Some(1.0)
+    );
+    let outside = format!("http://{}/state", port.address());
+    assert_eq!(client.get(outside).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+
     let log = process.log();
     assert!(log.contains("director") && !log.contains(TOKEN), "{log}");
 }

@@ -71,7 +71,7 @@ async fn it_waits_for_a_secret_repairs_what_is_missing_and_shows_no_key() {
     })
     .await;
     let metrics = Metrics::scrape(&format!("http://{address}/metrics")).await;
-    let [_, _, _, chapter] = CHAPTERS;
+    let [_, _, _, chapter, _] = CHAPTERS;
     assert_eq!(metrics.differences(&[chapter]), [""; 0]);
     let name = "filmgate_certificate_expiry_timestamp_seconds";
     let ends = world.pair(AGENT).await.certificate.ends.as_second();
