@@ -23,6 +23,7 @@ pub mod rate;
 pub mod readers;
 pub mod resolve;
 pub mod seen;
+pub mod sources;
 pub mod target;
 pub mod token;
 pub mod url;

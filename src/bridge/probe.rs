@@ -23,9 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::address::{AddressError, AddressRules};
 use super::resolve::Resolve;
-use super::url::TunnelUrl;
+use super::url::{HTTPS_PORT, TunnelUrl};
 use crate::comfyui::{self, AskError, SYSTEM_STATS, Vram};
-use crate::engine;
 
 /// One question, from the look at the name to the last byte. A model that is loaded holds up Python.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -71,6 +70,20 @@ pub enum ProbeError {
         /// The name.
         host: String,
     },
+    /// It answers something else than the page.
+    #[error("{host} answers {status}; redirects are not followed")]
+    Status {
+        /// The name.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Its answer does not end.
+    #[error("{host} answers with more than {LONGEST} bytes")]
+    TooLarge {
+        /// The name.
+        host: String,
+    },
     /// What answers is no ComfyUI with a GPU.
     #[error(transparent)]
     Answer(#[from] AskError),
@@ -85,9 +98,22 @@ impl ProbeError {
             Self::Address { .. } => "refused_address",
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut { .. } => "timed_out",
+            Self::Status { .. } => "status",
+            Self::TooLarge { .. } => "too_large",
             Self::Answer(error) => error.reason(),
         }
     }
+}
+
+/// A page of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// A DNS name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// From the slash on.
+    pub path: String,
 }
 
 /// An answer, as it came.
@@ -121,7 +147,8 @@ impl Probe {
     /// # Errors
     /// Why it cannot be used.
     pub async fn gpus(&self, url: &TunnelUrl) -> Result<Vec<Vram>, ProbeError> {
-        let answer = self.get(url, SYSTEM_STATS).await?;
+        let (host, port) = (url.host().to_owned(), url.port());
+        let answer = self.get(&Page { host, port, path: SYSTEM_STATS.to_owned() }).await?;
         let (path, status) = (SYSTEM_STATS, answer.status.as_u16());
         if answer.status.is_redirection() {
             return Err(AskError::Redirect { path, status }.into());
@@ -132,13 +159,26 @@ impl Probe {
         Ok(comfyui::vram(answer.body, answer.content_type)?)
     }
 
-    async fn get(&self, url: &TunnelUrl, path: &'static str) -> Result<Answer, ProbeError> {
+    /// The text of a page.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn text(&self, page: &Page) -> Result<String, ProbeError> {
+        let answer = self.get(page).await?;
+        if answer.status != StatusCode::OK {
+            let (host, status) = (page.host.clone(), answer.status.as_u16());
+            return Err(ProbeError::Status { host, status });
+        }
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    async fn get(&self, page: &Page) -> Result<Answer, ProbeError> {
         let asking = async {
-            let addresses = self.checked(url.host()).await?;
-            let stream = self.connect(url, &addresses).await?;
-            ask(stream, url, path).await
+            let addresses = self.checked(&page.host).await?;
+            let stream = self.connect(page, &addresses).await?;
+            ask(stream, page).await
         };
-        let timed_out = || ProbeError::TimedOut { host: url.host().to_owned() };
+        let timed_out = || ProbeError::TimedOut { host: page.host.clone() };
         timeout(DEADLINE, asking).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
@@ -155,19 +195,19 @@ impl Probe {
 
     async fn connect(
         &self,
-        url: &TunnelUrl,
+        page: &Page,
         addresses: &[IpAddr],
     ) -> Result<TlsStream<TcpStream>, ProbeError> {
         let mut why = String::new();
         for address in addresses.iter().take(MOST_ADDRESSES) {
-            let address = SocketAddr::new(*address, url.port());
+            let address = SocketAddr::new(*address, page.port);
             match timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return self.shake_hands(url.host(), stream).await,
+                Ok(Ok(stream)) => return self.shake_hands(&page.host, stream).await,
                 Ok(Err(error)) => why = error.to_string(),
                 Err(_) => why = format!("no connection within {CONNECT_DEADLINE:?}"),
             }
         }
-        Err(unreachable(url.host(), why))
+        Err(unreachable(&page.host, why))
     }
 
     async fn shake_hands(
@@ -182,35 +222,32 @@ impl Probe {
     }
 }
 
-async fn ask(
-    stream: TlsStream<TcpStream>,
-    url: &TunnelUrl,
-    path: &'static str,
-) -> Result<Answer, ProbeError> {
-    let broken = |error: hyper::Error| unreachable(url.host(), error);
+async fn ask(stream: TlsStream<TcpStream>, page: &Page) -> Result<Answer, ProbeError> {
+    let Page { host, port, path } = page;
+    let broken = |error: hyper::Error| unreachable(host, error);
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = shaken.map_err(broken)?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let authority = if *port == HTTPS_PORT { host.clone() } else { format!("{host}:{port}") };
     let request = Request::get(path)
-        .header(header::HOST, url.to_string().trim_start_matches("https://"))
+        .header(header::HOST, authority)
         .header(header::USER_AGENT, concat!("filmgate/", env!("CARGO_PKG_VERSION")))
-        .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT, "*/*")
         .body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| unreachable(url.host(), error))?;
+    let request = request.map_err(|error| unreachable(host, error))?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let (head, body) = response.into_parts();
-    let body = read(url, path, body).await?;
+    let body = read(host, body).await?;
     Ok(Answer { status: head.status, content_type: content_type(&head.headers), body })
 }
 
-async fn read(url: &TunnelUrl, path: &'static str, body: Incoming) -> Result<Vec<u8>, ProbeError> {
+async fn read(host: &str, body: Incoming) -> Result<Vec<u8>, ProbeError> {
     match Limited::new(body, LONGEST).collect().await {
         Ok(body) => Ok(body.to_bytes().into()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let most = engine::Bytes::new(LONGEST as u64);
-            Err(AskError::TooLarge { path, most }.into())
+            Err(ProbeError::TooLarge { host: host.to_owned() })
         }
-        Err(error) => Err(unreachable(url.host(), error)),
+        Err(error) => Err(unreachable(host, error)),
     }
 }
 

@@ -139,6 +139,10 @@ impl Bridge {
         self.last_look.lock().clone()
     }
 
+    pub(super) const fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
     pub(super) fn note_look(&self, looked: &Result<(), TargetError>) {
         *self.last_look.lock() = Some(looked.as_ref().copied().map_err(ToString::to_string));
     }

@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::shutdown;
 use crate::bridge::address::AddressRules;
 use crate::bridge::probe::Probe;
 use crate::bridge::resolve::System;
+use crate::bridge::sources::{PollUrl, Source};
 use crate::bridge::target::{Place, Target};
 use crate::bridge::token::TokenFile;
 use crate::bridge::url::{HTTPS_PORT, HostPattern, UrlRules};
@@ -37,9 +40,15 @@ pub struct Args {
         default_value = "127.0.0.1:9118"
     )]
     listen: SocketAddr,
-    /// The file with the bearer token that a URL comes with
+    /// The file with the bearer token that a URL comes with; without it nobody can tell one
     #[arg(long, env = "FILMGATE_BRIDGE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// A page that holds the URL, such as a gist's raw file: read every minute
+    #[arg(long, env = "FILMGATE_BRIDGE_POLL", value_name = "URL")]
+    poll: Option<PollUrl>,
+    /// A file that holds the URL
+    #[arg(long, value_name = "FILE")]
+    url_file: Option<PathBuf>,
     /// Address of /healthz, /readyz, /metrics and /state
     #[arg(
         long,
@@ -53,6 +62,10 @@ pub struct Args {
     fallback: Option<String>,
 }
 
+/// Between two looks at a page, which its host may keep for minutes.
+const POLL: Duration = Duration::from_secs(60);
+/// Between two looks at a file.
+const FILE_LOOK: Duration = Duration::from_secs(2);
 /// Between two looks at the tunnel.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -159,22 +172,48 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    let token = args.token_file.as_deref().context("name the token's file (--token-file)")?;
-    let token = TokenFile::open(token)?;
+    let token = args.token_file.as_deref().map(TokenFile::open).transpose()?;
+    if token.is_none() && args.poll.is_none() && args.url_file.is_none() {
+        bail!("say where URLs come from: --token-file for POST, --poll or --url-file");
+    }
     let stop = shutdown::on_signal().context("cannot catch SIGTERM")?;
     let watch = Watch { fallback: args.fallback.clone(), ..Watch::default() };
     let bridge = args.common.bridge().await?.watching(watch, Clock::monotonic());
     let bridge = Arc::new(bridge);
-    let listener = listen(args.listen, "--listen").await?;
+    let _sources = follow_sources(args, &bridge);
     let healths = listen(args.health_listen, "--health-listen").await?;
     let healths = axum::serve(healths, health::router(Arc::clone(&bridge)))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let router = http::router(Arc::clone(&bridge), token, Clock::monotonic());
+    let telling = tell(args, token, Arc::clone(&bridge), stop);
     tokio::select! {
         served = healths => served.context("the listener of /healthz failed"),
-        () = http::serve(listener, router, stop) => Ok(()),
+        told = telling => told,
         () = bridge.watch(LOOK) => Ok(()),
     }
+}
+
+/// Answers those who tell a URL, until it is stopped.
+async fn tell(
+    args: &Args,
+    token: Option<TokenFile>,
+    bridge: Arc<Bridge>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(token) = token else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    let listener = listen(args.listen, "--listen").await?;
+    http::serve(listener, http::router(bridge, token, Clock::monotonic()), stop).await;
+    Ok(())
+}
+
+fn follow_sources(args: &Args, bridge: &Arc<Bridge>) -> Vec<AbortOnDropHandle<()>> {
+    let page = args.poll.clone().map(|page| (Source::Page(page), POLL));
+    let file = args.url_file.clone().map(|file| (Source::File(file), FILE_LOOK));
+    let sources = page.into_iter().chain(file);
+    let following = sources.map(|(source, every)| source.follow(Arc::clone(bridge), every));
+    following.map(|one| AbortOnDropHandle::new(tokio::spawn(one))).collect()
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

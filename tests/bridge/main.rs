@@ -7,8 +7,11 @@
 mod support;
 
 mod bodies;
+mod deployed;
 mod leads;
+mod notebook;
 mod process;
+mod sources;
 mod telling;
 mod tunnel;
 mod watching;

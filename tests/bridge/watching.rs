@@ -5,9 +5,8 @@ use std::time::Duration;
 use filmgate::bridge::target::TUNNEL;
 use filmgate::bridge::{Bridge, Mode, Watch};
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::support::comfyui::Fault;
@@ -30,15 +29,6 @@ async fn write(world: &World, patch: serde_json::Value) {
     let configs: Api<ConfigMap> = Api::namespaced(world.cluster.admin(), NAMESPACE);
     let patch = Patch::Merge(patch);
     configs.patch("comfyui-config", &PatchParams::default(), &patch).await.unwrap();
-}
-
-/// What the director's events say, in one word each.
-async fn told(world: &World) -> Vec<String> {
-    let events: Api<Event> = Api::namespaced(world.cluster.admin(), NAMESPACE);
-    let mut events = events.list(&ListParams::default()).await.unwrap().items;
-    events.retain(|one| one.regarding.as_ref().unwrap().name.as_deref() == Some("director"));
-    events.sort_by_key(|one| one.event_time.as_ref().unwrap().0);
-    events.into_iter().map(|one| one.reason.unwrap()).collect()
 }
 
 #[tokio::test]
@@ -80,7 +70,7 @@ async fn falls_back_when_the_tunnel_is_gone_and_returns_when_it_is_back() {
         "ComfyUIChanged",
         "ComfyUITunnelUp",
     ];
-    assert_eq!(told(&world).await, turns);
+    assert_eq!(world.told("director").await, turns);
 }
 
 #[tokio::test]

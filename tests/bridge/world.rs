@@ -1,5 +1,6 @@
 //! A namespace with a pipeline in it, and a bridge that may change it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use filmgate::bridge::address::AddressRules;
@@ -11,6 +12,8 @@ use filmgate::bridge::{Bridge, http};
 use filmgate::clock::ManualClock;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -57,8 +60,13 @@ impl World {
     }
 
     pub fn bridge_by(&self, client: Client) -> Bridge {
+        self.bridge_to(&[self.tunnel.ip()], client)
+    }
+
+    /// One that goes to these addresses of this machine.
+    pub fn bridge_to(&self, allowed: &[IpAddr], client: Client) -> Bridge {
         let tls = filmgate::tls::internet(Some(&self.authority.roots())).unwrap();
-        let addresses = AddressRules { allowed: vec![self.tunnel.ip().into()] };
+        let addresses = AddressRules { allowed: allowed.iter().map(|ip| (*ip).into()).collect() };
         let probe = Probe::new(Arc::new(self.names.clone()), addresses, Arc::new(tls));
         let hosts = vec!["*.trycloudflare.com".parse().unwrap()];
         let rules = UrlRules { hosts, port: self.tunnel.port() };
@@ -106,6 +114,14 @@ impl World {
         let renderer: StatefulSet = self.api().get("renderer").await.unwrap();
         let editor: Deployment = self.api().get("editor").await.unwrap();
         [director.spec.template, renderer.spec.template, editor.spec.template].map(restarted_at)
+    }
+
+    /// What a workload's events say, in one word each.
+    pub async fn told(&self, name: &str) -> Vec<String> {
+        let mut events = self.api::<Event>().list(&ListParams::default()).await.unwrap().items;
+        events.retain(|one| one.regarding.as_ref().unwrap().name.as_deref() == Some(name));
+        events.sort_by_key(|one| one.event_time.as_ref().unwrap().0);
+        events.into_iter().map(|one| one.reason.unwrap()).collect()
     }
 
     /// Nobody has written anything.

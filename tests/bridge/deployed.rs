@@ -1,0 +1,79 @@
+//! The bridge with the rights that the chart gives it.
+
+use std::process::{Command, Stdio};
+
+use filmgate::bridge::{Mode, Watch};
+use filmgate::cli::Cli;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+
+use clap::Parser as _;
+
+use crate::support::eventually::eventually;
+use crate::support::manifests::{apply_objects, objects_of, shipped};
+use crate::support::site::START_DEADLINE;
+use crate::world::{LOCAL, NAMESPACE, World};
+
+const ACCOUNT: &str = "system:serviceaccount:filmgate:filmgate-bridge";
+
+/// The bridge's objects, as helm renders them; `None`, with a line that says so, where there is no
+/// helm; in CI that fails the test.
+fn rendered() -> Option<Vec<DynamicObject>> {
+    let found = Command::new(shipped("tools/helm.sh")).stderr(Stdio::inherit()).output().unwrap();
+    if !found.status.success() {
+        assert!(std::env::var_os("CI").is_none(), "helm cannot be had");
+        eprintln!("skipped, as there is no helm");
+        return None;
+    }
+    let folder = String::from_utf8(found.stdout).unwrap();
+    let mut helm = Command::new(format!("{}/helm", folder.trim_end()));
+    helm.args(["template", "filmgate"]).arg(shipped("deploy/helm/filmgate"));
+    helm.args(["--namespace", "filmgate", "--kube-version", "1.37.2"]);
+    helm.args(["--show-only", "templates/bridge.yaml"]);
+    helm.args(["--set", "bridge.enabled=true", "--set", "bridge.workloads={director,renderer}"]);
+    helm.args(["--set", &format!("bridge.fallback={LOCAL}")]);
+    let output = helm.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(objects_of(&String::from_utf8(output.stdout).unwrap()))
+}
+
+fn kind(object: &DynamicObject) -> &str {
+    &object.types.as_ref().unwrap().kind
+}
+
+#[tokio::test]
+async fn the_charts_rights_are_enough_and_no_more() {
+    let Some(objects) = rendered() else { return };
+    let world = World::start().await;
+    let roles = objects.into_iter().filter(|one| kind(one).starts_with("Role"));
+    apply_objects(&world.cluster.admin(), roles).await;
+    let client = world.cluster.client_as(ACCOUNT, &[]).await;
+    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    eventually(START_DEADLINE, "the rights in force", async || configs.get("comfyui-config").await)
+        .await;
+    let watch = Watch { fallback: Some(LOCAL.to_owned()), ..Watch::default() };
+    let bridge = world.bridge_by(client.clone()).watching(watch, world.clock.clock());
+    let done = bridge.offer(&world.tunnel.url(), Mode::Do).await.unwrap();
+    assert_eq!(done.restarted.len(), 2, "{done}");
+    bridge.look().await.unwrap();
+    assert_eq!(world.urls().await, [world.tunnel.url(), world.tunnel.url()]);
+    assert_eq!(world.told("director").await, ["ComfyUIChanged"]);
+
+    let secrets: Api<Secret> = Api::namespaced(client, NAMESPACE);
+    let forbidden =
+        |error: kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    assert!(forbidden(secrets.list(&ListParams::default()).await.unwrap_err()));
+    assert!(forbidden(secrets.get("others").await.unwrap_err()));
+    assert!(forbidden(configs.list(&ListParams::default()).await.unwrap_err()));
+}
+
+#[test]
+fn the_charts_arguments_are_understood() {
+    let Some(objects) = rendered() else { return };
+    let deployment = objects.iter().find(|one| kind(one) == "Deployment").unwrap();
+    let container = &deployment.data["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().unwrap().iter();
+    let line = ["filmgate"].into_iter().chain(arguments.map(|one| one.as_str().unwrap()));
+    Cli::try_parse_from(line).unwrap();
+}
