@@ -1,15 +1,16 @@
 //! What a bridge knows, for people and for Prometheus.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::comfyui::Vram;
 use crate::metrics::catalogue::bridge as catalogue;
 use crate::metrics::exposition::Exposition;
 
 /// What a bridge knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Seen {
     /// What the pipeline asks.
@@ -58,6 +59,26 @@ impl Seen {
     }
 }
 
+/// In a line: the row of `filmgate top`.
+impl fmt::Display for Seen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = self.url.as_deref().unwrap_or("nothing");
+        let (Some(tunnel), Some(is_up)) = (&self.tunnel, self.is_up) else {
+            return write!(formatter, "bridge: no tunnel was told; {asked} is asked");
+        };
+        write!(formatter, "bridge: {tunnel} is {}", if is_up { "up" } else { "down" })?;
+        for gpu in &self.gpus {
+            let Vram { name, total_bytes, free_bytes } = gpu;
+            write!(formatter, "; {}, {free_bytes} free of {total_bytes}", model(name))?;
+        }
+        match &self.trouble {
+            Some(why) if is_up => write!(formatter, "; no answer of late: {why}")?,
+            _ => {}
+        }
+        if asked == tunnel { Ok(()) } else { write!(formatter, "; {asked} is asked") }
+    }
+}
+
 /// The model in ComfyUI's name of a device: `cuda:0 Tesla T4 : cudaMallocAsync`.
 #[must_use]
 pub fn model(name: &str) -> &str {
@@ -71,6 +92,24 @@ pub fn model(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_what_is_there_and_what_is_asked() {
+        let json = serde_json::json!({
+            "url": "https://a.trycloudflare.com", "tunnel": "https://a.trycloudflare.com",
+            "isUp": true, "trouble": null,
+            "gpus": [{"name": "cuda:0 Tesla T4 : cudaMallocAsync",
+                      "totalBytes": 16_u64 << 30, "freeBytes": 12_u64 << 30}],
+        });
+        let mut seen: Seen = serde_json::from_value(json).unwrap();
+        let up = "bridge: https://a.trycloudflare.com is up; Tesla T4, 12.0 GiB free of 16.0 GiB";
+        assert_eq!(seen.to_string(), up);
+        seen.gpus.clear();
+        (seen.is_up, seen.url) = (Some(false), Some("http://comfyui:8188".to_owned()));
+        let down = "bridge: https://a.trycloudflare.com is down; http://comfyui:8188 is asked";
+        assert_eq!(seen.to_string(), down);
+        assert_eq!(Seen::default().to_string(), "bridge: no tunnel was told; nothing is asked");
+    }
 
     #[test]
     fn a_model_is_known_by_its_makers_name() {

@@ -3,9 +3,11 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
+use reqwest::Url;
 use serde_json::Value;
 
 use super::reach::Reach;
+use crate::query::Extender;
 use crate::top::answer::Fleet;
 use crate::top::{live, table};
 
@@ -18,6 +20,9 @@ pub struct Args {
     /// How to show it once: for people, or for programs (docs/fleet.md)
     #[arg(short, long, value_enum, default_value_t = Output::Table, requires = "once")]
     output: Output,
+    /// A bridge's health address (docs/colab.md): a row says what it does
+    #[arg(long, value_name = "URL", env = "FILMGATE_BRIDGE_SERVER")]
+    bridge: Option<Url>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -39,10 +44,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         anyhow::bail!("filmgate top draws on a terminal: write --once -o table or -o json");
     }
     let extender = args.reach.extender().await?;
+    let bridge = args.bridge.clone().map(Extender::at).transpose()?;
     if !args.once {
-        return Ok(live::run(&extender).await?);
+        return Ok(live::run(&extender, bridge.as_ref()).await?);
     }
-    let answer: Value = extender.get("/fleet", &[]).await?;
+    let mut answer: Value = extender.get("/fleet", &[]).await?;
+    if let Some(bridge) = &bridge {
+        match args.output {
+            Output::Json => answer["bridge"] = bridge.get("/state", &[]).await?,
+            Output::Table => println!("{}", live::row(bridge).await),
+        }
+    }
     match args.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Table => print!("{}", table::render(&serde_json::from_value::<Fleet>(answer)?)),

@@ -99,7 +99,7 @@ pub(super) fn devices(body: &Body) -> Result<Vec<TorchDevice>, AskError> {
 }
 
 /// A device's memory as its driver has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Vram {
     /// ComfyUI's name of the device.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::answer::Fleet;
 use super::screen::{self, Shown};
 use super::view::{Key, View};
+use crate::bridge::seen::Seen;
 use crate::query::{Extender, QueryError};
 
 /// Readings come once a second.
@@ -29,19 +30,25 @@ enum Input {
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub async fn run(extender: &Extender) -> io::Result<()> {
+pub async fn run(extender: &Extender, bridge: Option<&Extender>) -> io::Result<()> {
     let mut terminal = ratatui::try_init()?;
-    let ended = follow(&mut terminal, extender).await;
+    let ended = follow(&mut terminal, extender, bridge).await;
     ratatui::restore();
     ended
 }
 
-async fn follow(terminal: &mut DefaultTerminal, extender: &Extender) -> io::Result<()> {
+async fn follow(
+    terminal: &mut DefaultTerminal,
+    extender: &Extender,
+    bridge: Option<&Extender>,
+) -> io::Result<()> {
     let mut inputs = inputs();
     let mut pace = tokio::time::interval(PACE);
     let (mut view, mut fleet, mut problem) = (View::default(), None, None);
+    let mut row = None;
     loop {
-        let shown = Shown { fleet: fleet.as_ref(), problem: problem.as_deref() };
+        let (fleet_now, problem_now) = (fleet.as_ref(), problem.as_deref());
+        let shown = Shown { fleet: fleet_now, problem: problem_now, bridge: row.as_deref() };
         terminal.draw(|frame| screen::draw(frame, &mut view, &shown))?;
         tokio::select! {
             input = inputs.recv() => match input {
@@ -49,18 +56,32 @@ async fn follow(terminal: &mut DefaultTerminal, extender: &Extender) -> io::Resu
                 Some(Input::End) | None => return Ok(()),
                 Some(Input::Key(_) | Input::Resized) => {}
             },
-            answer = next(&mut pace, extender) => match answer {
-                Ok(news) => (fleet, problem) = (Some(news), None),
-                Err(error) => problem = Some(error.to_string()),
-            },
+            (answer, said) = next(&mut pace, extender, bridge) => {
+                row = said;
+                match answer {
+                    Ok(news) => (fleet, problem) = (Some(news), None),
+                    Err(error) => problem = Some(error.to_string()),
+                }
+            }
         }
     }
 }
 
-/// The fleet at the next second.
-async fn next(pace: &mut tokio::time::Interval, extender: &Extender) -> Result<Fleet, QueryError> {
+/// The fleet at the next second, and what the bridge says then.
+async fn next(
+    pace: &mut tokio::time::Interval,
+    extender: &Extender,
+    bridge: Option<&Extender>,
+) -> (Result<Fleet, QueryError>, Option<String>) {
     pace.tick().await;
-    extender.get("/fleet", &[]).await
+    let row = async { Some(row(bridge?).await) };
+    tokio::join!(extender.get("/fleet", &[]), row)
+}
+
+/// What a bridge says of itself, or why it says nothing.
+pub async fn row(bridge: &Extender) -> String {
+    let state = bridge.get::<Seen>("/state", &[]).await;
+    state.map_or_else(|_| format!("bridge: no answer at {}", bridge.url()), |seen| seen.to_string())
 }
 
 /// Keys, from a thread that ends when nobody listens.

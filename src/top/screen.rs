@@ -23,6 +23,8 @@ pub(super) struct Shown<'a> {
     pub(super) fleet: Option<&'a Fleet>,
     /// Why it is old.
     pub(super) problem: Option<&'a str>,
+    /// What a bridge says, where one is asked.
+    pub(super) bridge: Option<&'a str>,
 }
 
 /// Whose a part of a GPU's memory is.
@@ -60,7 +62,7 @@ impl Part {
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, shown: &Shown<'_>) {
     let [top, tabs, list, bottom] = Layout::vertical([
-        Constraint::Length(2),
+        Constraint::Length(if shown.bridge.is_some() { 3 } else { 2 }),
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
@@ -77,10 +79,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, shown: &Shown<'_>) {
 fn first_lines(shown: &Shown<'_>) -> Vec<Line<'static>> {
     let text = shown.fleet.map_or_else(|| "waiting for the extender".to_owned(), head);
     let problem = shown.problem.unwrap_or_default().to_owned();
-    vec![
-        Line::styled(format!("filmgate  {text}"), Modifier::BOLD),
-        Line::styled(problem, Style::new().fg(Color::LightRed)),
-    ]
+    let mut lines = vec![Line::styled(format!("filmgate  {text}"), Modifier::BOLD)];
+    lines.extend(shown.bridge.map(|bridge| Line::raw(format!("  {bridge}"))));
+    lines.push(Line::styled(problem, Style::new().fg(Color::LightRed)));
+    lines
 }
 
 fn tabs_line(view: &View) -> Line<'static> {
@@ -244,9 +246,11 @@ mod tests {
     #[test]
     fn each_pane_shows_what_it_is_for() {
         let (fleet, mut view) = (fleet(), View::default());
-        let shown = Shown { fleet: Some(&fleet), problem: None };
+        let bridge = Some("bridge: https://a.trycloudflare.com is up");
+        let shown = Shown { fleet: Some(&fleet), problem: None, bridge };
         let gpus = screen(&mut view, &shown);
         assert!(gpus.contains("gpu-2") && gpus.contains(" free "), "{gpus}");
+        assert!(gpus.contains("a.trycloudflare.com is up"), "{gpus}");
         view.press(Key::Tab);
         let pods = screen(&mut view, &shown);
         assert!(pods.contains("default/small bound"), "{pods}");
@@ -258,10 +262,11 @@ mod tests {
     #[test]
     fn an_extender_that_is_gone_is_said_beside_the_last_that_it_told() {
         let fleet = fleet();
-        let shown = Shown { fleet: Some(&fleet), problem: Some("no extender answers") };
+        let shown =
+            Shown { fleet: Some(&fleet), problem: Some("no extender answers"), bridge: None };
         let text = screen(&mut View::default(), &shown);
         assert!(text.contains("no extender answers") && text.contains("gpu-1"), "{text}");
-        let shown = Shown { fleet: None, problem: None };
+        let shown = Shown { fleet: None, problem: None, bridge: None };
         assert!(screen(&mut View::default(), &shown).contains("waiting for the extender"));
     }
 

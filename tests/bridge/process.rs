@@ -100,9 +100,32 @@ async fn serves_with_a_token_and_does_not_start_without_one() {
         metrics.value("filmgate_bridge_urls_told_total", &[("outcome", "changed")]),
         Some(1.0)
     );
+    for (output, said) in
+        [("table", "NVIDIA L4, 10.0 GiB free of 24.0 GiB"), ("json", "\"isUp\": true")]
+    {
+        let top = top(&page(""), output).await;
+        assert!(top.contains(said) && top.contains("gpu-1"), "{top}");
+    }
+    let nobody = top("http://127.0.0.1:9", "table").await;
+    assert!(nobody.starts_with("bridge: no answer at") && nobody.contains("gpu-1"), "{nobody}");
     let outside = format!("http://{}/state", port.address());
     assert_eq!(client.get(outside).send().await.unwrap().status(), StatusCode::NOT_FOUND);
 
     let log = process.log();
     assert!(log.contains("director") && !log.contains(TOKEN), "{log}");
+}
+
+/// What `filmgate top` shows of that bridge and of some extender.
+async fn top(bridge: &str, output: &str) -> String {
+    let fleet = || async { include_str!("../extender/golden/fleet.json") };
+    let router = axum::Router::new().route("/fleet", axum::routing::get(fleet));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let extender = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut top = Command::new(env!("CARGO_BIN_EXE_filmgate"));
+    top.args(["top", "--once", "-o", output, "--server", &extender, "--bridge", bridge]);
+    let top = tokio::task::spawn_blocking(move || top.output().unwrap()).await.unwrap();
+    serving.abort();
+    assert!(top.status.success(), "{}", String::from_utf8_lossy(&top.stderr));
+    String::from_utf8(top.stdout).unwrap()
 }
