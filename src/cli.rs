@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bridge;
 pub mod certificates;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod extender;
 #[allow(unsafe_code, reason = "a setting of the C library's")]
@@ -42,6 +43,8 @@ pub enum Command {
     Top(top::Args),
     /// Open the extender's page in a browser: the same, and what if.
     Ui(ui::Args),
+    /// Say what is wrong with a cluster, and the command that mends it.
+    Doctor(doctor::Args),
     /// Fill and renew the Secrets with the certificates of the listeners within the cluster.
     Certificates(certificates::Args),
     /// Take the URL of a ComfyUI elsewhere, and have the pipeline ask that one.
@@ -102,6 +105,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             // What is logged would be written across the screen.
             logging::start_at("off", LogFormat::Text);
             top::run(args).await
+        }
+        Command::Doctor(args) => {
+            // What cannot be looked at is said in the report.
+            logging::start_at("off", LogFormat::Text);
+            doctor::run(args).await
         }
         Command::Ui(args) => {
             logging::start_at("error", LogFormat::Text);

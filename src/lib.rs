@@ -19,6 +19,7 @@ mod columns;
 pub mod comfyui;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod engine;
 pub mod explain;
 pub mod extender;

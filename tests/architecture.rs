@@ -26,7 +26,7 @@ const FORBIDDEN: [&str; 16] = [
 ];
 
 /// Other parts of filmgate: flow is adapters → engine, never back.
-const OUTER: [&str; 16] = [
+const OUTER: [&str; 17] = [
     "agent",
     "autoscaling",
     "bridge",
@@ -36,6 +36,7 @@ const OUTER: [&str; 16] = [
     "comfyui",
     "config",
     "demo",
+    "doctor",
     "explain",
     "extender",
     "metrics",

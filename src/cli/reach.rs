@@ -1,6 +1,6 @@
 //! How a command finds the extender that it asks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
@@ -22,6 +22,21 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// An extender's address; `None`: a port-forward leads to one.
+    pub(super) fn server(&self) -> Option<&Url> {
+        self.server.as_ref()
+    }
+
+    /// Which cluster; `None`: as kubectl.
+    pub(super) fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref()
+    }
+
+    /// Where the extender runs.
+    pub(super) fn namespace(&self) -> &str {
+        &self.filmgate_namespace
+    }
+
     /// The extender.
     ///
     /// # Errors
