@@ -26,21 +26,37 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Makes the checks of these groups; of all where none is named. Whether the API server answers is
 /// always looked at first: where it does not, nothing else can be known.
 pub async fn examine(ground: &Ground, only: &[Group]) -> Report {
-    let (first, others): (Vec<_>, Vec<_>) =
-        CHECKS.iter().partition(|check| check.group == Group::Cluster);
-    let mut findings = join_all(first.into_iter().map(|check| make(check, ground))).await.concat();
-    if findings.iter().any(|finding| finding.level == Level::Fail) {
-        return Report { findings };
-    }
-    let is_wanted = |group| only.is_empty() || only.contains(&group);
-    for group in [Group::Filmgate, Group::Pipeline, Group::Trouble] {
-        if !is_wanted(group) {
-            continue;
+    let mut findings = Vec::new();
+    for group in [Group::Cluster, Group::Filmgate, Group::Pipeline, Group::Trouble] {
+        let is_wanted = only.is_empty() || only.contains(&group) || group == Group::Cluster;
+        if is_wanted {
+            findings.extend(examine_group(ground, group).await);
         }
-        let checks = others.iter().filter(|check| check.group == group);
-        findings.extend(join_all(checks.map(|check| make(check, ground))).await.concat());
+        if group == Group::Cluster && findings.iter().any(is_failure) {
+            break;
+        }
     }
     Report { findings }
+}
+
+/// Without a namespace for the pipeline, nothing else of it is looked at.
+async fn examine_group(ground: &Ground, group: Group) -> Vec<Finding> {
+    let mut checks = CHECKS.iter().filter(|check| check.group == group);
+    let mut findings = Vec::new();
+    if group == Group::Pipeline
+        && let Some(namespace) = checks.next()
+    {
+        findings = make(namespace, ground).await;
+        if findings.iter().any(|finding| finding.level == Level::Skipped) {
+            return findings;
+        }
+    }
+    findings.extend(join_all(checks.map(|check| make(check, ground))).await.concat());
+    findings
+}
+
+fn is_failure(finding: &Finding) -> bool {
+    finding.level == Level::Fail
 }
 
 async fn make(check: &Check, ground: &Ground) -> Vec<Finding> {

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use reqwest::Url;
 
 use super::reach::Reach;
 use crate::doctor::checks::Group;
@@ -29,6 +30,9 @@ pub struct Args {
     /// Where the pipeline runs
     #[arg(short, long, value_name = "NAMESPACE", default_value = "ai-film")]
     namespace: String,
+    /// Where people open Dagster's page
+    #[arg(long, value_name = "URL", default_value = "http://ai-film.local:3000/")]
+    dagster: Url,
     /// Only these checks (may be given several times; the cluster itself is always looked at)
     #[arg(long, value_enum, value_name = "GROUP")]
     only: Vec<Group>,
@@ -54,6 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         server: args.reach.server().cloned(),
         filmgate: args.reach.namespace().to_owned(),
         pipeline: args.namespace.clone(),
+        dagster: args.dagster.clone(),
     };
     loop {
         let report = look(&args, &place).await?;

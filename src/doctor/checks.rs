@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod filmgate;
+pub mod pipeline;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -63,6 +64,13 @@ pub const CHECKS: &[Check] = &[
     of_filmgate("rights", |ground| filmgate::rights(ground).boxed()),
     of_filmgate("versions", |ground| filmgate::versions(ground).boxed()),
     of_filmgate("waiting-pods", |ground| filmgate::waiting_pods(ground).boxed()),
+    of_pipeline("namespace", |ground| pipeline::namespace(ground).boxed()),
+    of_pipeline("secrets", |ground| pipeline::secrets(ground).boxed()),
+    of_pipeline("volumes", |ground| pipeline::volumes(ground).boxed()),
+    of_pipeline("workloads", |ground| pipeline::workloads(ground).boxed()),
+    of_pipeline("ingress", |ground| pipeline::ingress(ground).boxed()),
+    of_pipeline("comfyui", |ground| pipeline::comfyui(ground).boxed()),
+    of_pipeline("dagster", |ground| pipeline::dagster(ground).boxed()),
 ];
 
 const fn of_cluster(name: &'static str, look: Look) -> Check {
@@ -71,4 +79,8 @@ const fn of_cluster(name: &'static str, look: Look) -> Check {
 
 const fn of_filmgate(name: &'static str, look: Look) -> Check {
     Check { name, group: Group::Filmgate, look }
+}
+
+const fn of_pipeline(name: &'static str, look: Look) -> Check {
+    Check { name, group: Group::Pipeline, look }
 }

@@ -28,6 +28,8 @@ pub struct Place {
     pub filmgate: String,
     /// Where the pipeline runs.
     pub pipeline: String,
+    /// Where people open Dagster's page.
+    pub dagster: Url,
 }
 
 /// One look at a cluster. What several checks ask for is asked once.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, ClusterOptions};
 use crate::support::eventually::eventually;
 use crate::support::kubeconfig::User;
-use crate::support::manifests::{self, apply_objects, objects, shipped};
+use crate::support::manifests::{self, apply_objects, objects, objects_of, shipped};
 use crate::support::objects::node;
 use crate::support::site::START_DEADLINE;
 
@@ -69,11 +69,12 @@ impl Clinic {
 
     /// What it found about `group`, and whether it ended well.
     pub fn examine(&self, group: &str) -> Findings {
-        self.examine_as(User::Admin, group)
+        self.examine_as(User::Admin, group, &[])
     }
 
-    pub fn examine_as(&self, user: User, group: &str) -> Findings {
-        let output = self.run(user, &["-o", "json", "--only", group]);
+    /// With the rights of that user, and more arguments.
+    pub fn examine_as(&self, user: User, group: &str, more: &[&str]) -> Findings {
+        let output = self.run(user, &[&["-o", "json", "--only", group], more].concat());
         let error = String::from_utf8_lossy(&output.stderr);
         let report: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
@@ -103,6 +104,13 @@ impl Clinic {
         let pods: Api<Pod> = Api::namespaced(self.cluster.admin(), namespace);
         let patch = Patch::Merge(json!({"status": status}));
         pods.patch_status(pod, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// As kubectl apply would.
+    pub async fn apply(&self, objects: &[Value]) {
+        for object in objects {
+            apply_objects(&self.cluster.admin(), objects_of(&object.to_string())).await;
+        }
     }
 
     /// As kube-scheduler would, now.

@@ -87,7 +87,7 @@ async fn an_empty_cluster_has_no_filmgate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_read_is_skipped_with_the_reason() {
     let clinic = Clinic::start(quiet_fleet()).await;
-    let findings = clinic.examine_as(User::Certificates, "filmgate");
+    let findings = clinic.examine_as(User::Certificates, "filmgate", &[]);
     for check in ["device-plugin", "agents", "scheduler", "extender-config", "rights", "versions"] {
         let found = findings.of(check);
         assert!(found.iter().all(|one| one.starts_with("skipped: ")), "{check}: {found:?}");

@@ -8,3 +8,4 @@ mod support;
 
 mod clinic;
 mod filmgate;
+mod pipeline;
