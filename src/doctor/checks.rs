@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod filmgate;
 pub mod pipeline;
+pub mod trouble;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -71,6 +72,11 @@ pub const CHECKS: &[Check] = &[
     of_pipeline("ingress", |ground| pipeline::ingress(ground).boxed()),
     of_pipeline("comfyui", |ground| pipeline::comfyui(ground).boxed()),
     of_pipeline("dagster", |ground| pipeline::dagster(ground).boxed()),
+    of_trouble("comfyui-start", |ground| trouble::comfyui_start(ground).boxed()),
+    of_trouble("storage", |ground| trouble::storage(ground).boxed()),
+    of_trouble("crash-loops", |ground| trouble::crash_loops(ground).boxed()),
+    of_trouble("gpu-health", |ground| trouble::gpu_health(ground).boxed()),
+    of_trouble("wrong-gpu", |ground| trouble::wrong_gpu(ground).boxed()),
 ];
 
 const fn of_cluster(name: &'static str, look: Look) -> Check {
@@ -83,4 +89,8 @@ const fn of_filmgate(name: &'static str, look: Look) -> Check {
 
 const fn of_pipeline(name: &'static str, look: Look) -> Check {
     Check { name, group: Group::Pipeline, look }
+}
+
+const fn of_trouble(name: &'static str, look: Look) -> Check {
+    Check { name, group: Group::Trouble, look }
 }

@@ -9,3 +9,4 @@ mod support;
 mod clinic;
 mod filmgate;
 mod pipeline;
+mod trouble;

@@ -1,5 +1,7 @@
 //! What the device plugin offers on each node, and how it shares.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
 
@@ -25,26 +27,22 @@ fn judge(nodes: &[Node]) -> Vec<Verdict> {
         let found = "no node offers nvidia.com/gpu: no device plugin runs, or there is no GPU";
         return vec![Verdict::fail(found, PLUGIN)];
     }
-    let mut verdicts: Vec<_> = with_gpus.iter().filter_map(|node| complaint(node)).collect();
-    for mode in ["none", "time-slicing", "mps"] {
-        let is_so = |node: &&&Node| strategy(node) == mode;
-        let names: Vec<_> = with_gpus.iter().filter(is_so).map(|node| node.name_any()).collect();
-        if !names.is_empty() && verdicts.is_empty() {
-            verdicts.push(Verdict::ok(format!("{}: {}", words(mode), some_of(&names))));
-        }
+    let complaints: Vec<_> = with_gpus.iter().filter_map(|node| complaint(node)).collect();
+    if !complaints.is_empty() {
+        return complaints;
     }
-    if verdicts.is_empty() {
-        let names: Vec<_> = with_gpus.iter().map(|node| node.name_any()).collect();
-        verdicts.push(Verdict::ok(format!("devices are offered on {}", some_of(&names))));
+    let mut by_strategy = BTreeMap::<&str, Vec<String>>::new();
+    for node in with_gpus {
+        by_strategy.entry(strategy(node)).or_default().push(node.name_any());
     }
-    verdicts
+    let told = by_strategy.iter();
+    told.map(|(mode, names)| Verdict::ok(format!("{}: {}", words(mode), some_of(names)))).collect()
 }
 
-fn words(mode: &str) -> &'static str {
+fn words(mode: &str) -> String {
     match mode {
-        "time-slicing" => "shared by time-slicing",
-        "mps" => "shared by MPS",
-        _ => "not shared (a GPU takes one pod)",
+        "none" => "not shared (a GPU takes one pod)".to_owned(),
+        other => format!("shared by {other}"),
     }
 }
 
@@ -101,6 +99,9 @@ mod tests {
         assert_eq!(verdicts, [Verdict::ok("shared by time-slicing: n")]);
         let verdicts = judge(&[node(json!({}), json!({"nvidia.com/gpu": "1"}))]);
         assert_eq!(verdicts, [Verdict::ok("not shared (a GPU takes one pod): n")]);
+        let mps = node(json!({STRATEGY: "mps"}), json!({"nvidia.com/gpu": "8"}));
+        let plain = node(json!({}), json!({"nvidia.com/gpu": "1"}));
+        assert_eq!(judge(&[mps, plain]).len(), 2, "each way is told");
     }
 
     #[test]
