@@ -8,5 +8,6 @@ mod support;
 
 mod clinic;
 mod filmgate;
+mod page;
 mod pipeline;
 mod trouble;
