@@ -13,8 +13,8 @@ use crate::doctor::ground::{Ground, unmade};
 /// What is asked about: verb, group, resource, and whether in filmgate's namespace only.
 type Right = (&'static str, &'static str, &'static str, bool);
 
-/// The rights of `deploy/filmgate.yaml` for the extender, events' aside.
-const RIGHTS: [Right; 13] = [
+/// The rights of `deploy/filmgate.yaml` for the extender. Its Lease is looked at by itself.
+const RIGHTS: [Right; 14] = [
     ("get", "", "pods", false),
     ("list", "", "pods", false),
     ("watch", "", "pods", false),
@@ -28,6 +28,7 @@ const RIGHTS: [Right; 13] = [
     ("watch", "policy", "poddisruptionbudgets", false),
     ("create", "events.k8s.io", "events", false),
     ("list", "discovery.k8s.io", "endpointslices", true),
+    ("watch", "discovery.k8s.io", "endpointslices", true),
 ];
 
 /// Whether filmgate's service account may do what the extender does.
@@ -84,8 +85,43 @@ fn judge(lacking: &[Right], user: &str) -> Vec<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
     use crate::doctor::finding::Level;
+
+    const SHIPPED: &str = include_str!("../../../../deploy/filmgate.yaml");
+
+    /// Of the shipped roles named filmgate: verb, group, resource.
+    fn shipped() -> BTreeSet<(String, String, String)> {
+        let mut rights = BTreeSet::new();
+        for text in SHIPPED.split("\n---\n").filter(|text| text.contains("Role\n")) {
+            let role: Value = serde_saphyr::from_str(text).unwrap();
+            let is_own = role["metadata"]["name"] == "filmgate";
+            for rule in role["rules"].as_array().into_iter().flatten().filter(|_| is_own) {
+                let of = |key: &str| rule[key].as_array().unwrap().clone();
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                for resource in of("resources") {
+                    for verb in of("verbs") {
+                        rights.insert((text(&verb), text(&of("apiGroups")[0]), text(&resource)));
+                    }
+                }
+            }
+        }
+        rights
+    }
+
+    #[test]
+    fn what_is_asked_about_is_what_is_shipped() {
+        let asked = RIGHTS.map(|(verb, group, resource, _)| {
+            (verb.to_owned(), group.to_owned(), resource.to_owned())
+        });
+        let mut shipped = shipped();
+        shipped.retain(|(_, _, resource)| resource != "leases");
+        assert_eq!(BTreeSet::from(asked), shipped);
+    }
 
     #[test]
     fn what_is_lacking_is_named() {
