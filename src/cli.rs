@@ -15,7 +15,9 @@ pub mod explain;
 pub mod extender;
 #[allow(unsafe_code, reason = "a setting of the C library's")]
 mod heap;
+mod listen;
 pub mod logging;
+mod output;
 pub mod reach;
 pub mod shutdown;
 pub mod top;

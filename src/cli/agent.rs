@@ -13,10 +13,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use clap::ValueEnum;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::live::{LiveArgs, ThisNode, TlsArgs};
+use super::listen::listen;
+use super::output::Output;
 use super::shutdown;
 use crate::agent::live::{Truth, metrics, table};
 use crate::agent::scenario::ScenarioFile;
@@ -98,15 +99,6 @@ fn quantity(text: &str) -> Result<Bytes, String> {
     Bytes::parse_quantity(text).map_err(|error| format!("{error}; write for example 64Mi"))
 }
 
-/// How the one sampling of `--once` is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
 /// Samples and serves until SIGTERM.
 ///
 /// # Errors
@@ -169,9 +161,7 @@ async fn serve_metrics(
     node: Arc<ThisNode>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address} (--metrics-listen)"))?;
+    let listener = listen(address, "--metrics-listen").await?;
     let router = Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use ipnet::IpNet;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
+use super::listen::listen;
 use super::shutdown;
 use crate::bridge::address::AddressRules;
 use crate::bridge::probe::Probe;
@@ -182,6 +182,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let bridge = Arc::new(bridge);
     let _sources = follow_sources(args, &bridge);
     let healths = listen(args.health_listen, "--health-listen").await?;
+    tracing::info!(address = %args.health_listen, "listens (--health-listen)");
     let healths = axum::serve(healths, health::router(Arc::clone(&bridge)))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let telling = tell(args, token, Arc::clone(&bridge), stop);
@@ -204,6 +205,7 @@ async fn tell(
         return Ok(());
     };
     let listener = listen(args.listen, "--listen").await?;
+    tracing::info!(address = %args.listen, "listens (--listen)");
     http::serve(listener, http::router(bridge, token, Clock::monotonic()), stop).await;
     Ok(())
 }
@@ -214,11 +216,4 @@ fn follow_sources(args: &Args, bridge: &Arc<Bridge>) -> Vec<AbortOnDropHandle<()
     let sources = page.into_iter().chain(file);
     let following = sources.map(|(source, every)| source.follow(Arc::clone(bridge), every));
     following.map(|one| AbortOnDropHandle::new(tokio::spawn(one))).collect()
-}
-
-async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address} ({flag})"))?;
-    tracing::info!(%address, "listens ({flag})");
-    Ok(listener)
 }

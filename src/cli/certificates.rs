@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use rustls::pki_types::DnsName;
-use tokio::net::TcpListener;
 
+use super::listen::listen;
 use super::shutdown;
 use crate::certificates::plan::Subject;
 use crate::certificates::{Keeper, Settings, health};
@@ -109,10 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keeper.round().await?;
         return Ok(());
     }
-    let address = args.health_listen;
-    let listener = TcpListener::bind(address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address} (--health-listen)"))?;
+    let listener = listen(args.health_listen, "--health-listen").await?;
     let serving = axum::serve(listener, health::router(Arc::clone(&keeper)))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {

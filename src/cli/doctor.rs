@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use reqwest::Url;
 
+use super::output::Output;
 use super::reach::Reach;
 use crate::doctor::checks::Group;
 use crate::doctor::examine;
@@ -21,7 +21,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// `filmgate doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How to show it
+    /// How to show it: for people, or for programs (docs/troubleshooting.md)
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
     /// Look again every 10 s, until Ctrl-C
@@ -38,14 +38,6 @@ pub struct Args {
     only: Vec<Group>,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs: docs/troubleshooting.md describes it.
-    Json,
 }
 
 /// Looks, and prints what it found.

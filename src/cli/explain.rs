@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
+use super::output::Output;
 use super::reach::Reach;
 use crate::explain::answer::Answer;
 use crate::explain::question::{self, Question};
@@ -18,19 +17,11 @@ pub struct Args {
     /// A Pod's manifest: what if? (- is the standard input)
     #[arg(short = 'f', long = "filename", id = "file", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// How to show it
+    /// How to show it: for people, or for programs (docs/explain.md)
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs: docs/explain.md describes it.
-    Json,
 }
 
 /// Asks, and prints the answer.

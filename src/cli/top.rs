@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use clap::ValueEnum;
 use reqwest::Url;
 use serde_json::Value;
 
+use super::output::Output;
 use super::reach::Reach;
 use crate::query::Extender;
 use crate::top::answer::Fleet;
@@ -25,14 +25,6 @@ pub struct Args {
     bridge: Option<Url>,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs: docs/fleet.md describes it.
-    Json,
 }
 
 /// Asks, and shows the answer.

@@ -47,6 +47,12 @@ impl Version {
     pub fn behind(self, other: Self) -> i64 {
         i64::from(other.minor) - i64::from(self.minor)
     }
+
+    /// Whether Kubernetes supports a kube-scheduler of this version under that API server.
+    #[must_use]
+    pub fn fits(self, api_server: Self) -> bool {
+        complaint(self.behind(api_server)).is_none()
+    }
 }
 
 /// What is to be said of a kube-scheduler so many minor versions behind the API server.
@@ -128,7 +134,7 @@ mod tests {
             ("v1.35.0", -1, false),
         ] {
             assert_eq!(version(scheduler).behind(api_server), behind);
-            assert_eq!(complaint(behind).is_none(), fits, "{scheduler}");
+            assert_eq!(version(scheduler).fits(api_server), fits, "{scheduler}");
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Output;
 use crate::agent::kubelet::Kubelet;
 use crate::agent::live::LiveNode;
 use crate::agent::nvml::{NvmlSource, Settings};
 use crate::agent::procfs::Procfs;
 use crate::cli::host_name;
+use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::cluster;
 use crate::engine::NodeName;

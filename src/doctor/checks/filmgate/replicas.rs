@@ -141,15 +141,15 @@ fn judge_skew(pods: &[Pod], api_server: &str) -> Vec<Verdict> {
         else {
             return Verdict::skipped(format!("the version of kube-scheduler {image} is not known"));
         };
-        match scheduler.behind(server) {
-            0 | 1 => Verdict::ok(format!("kube-scheduler {tag} fits API server {api_server}")),
-            _ => Verdict::warn(
-                format!(
-                    "kube-scheduler {tag} does not fit API server {api_server}: the same minor version or the one before does"
-                ),
-                "helm upgrade filmgate deploy/helm/filmgate --reuse-values",
-            ),
+        if scheduler.fits(server) {
+            return Verdict::ok(format!("kube-scheduler {tag} fits API server {api_server}"));
         }
+        Verdict::warn(
+            format!(
+                "kube-scheduler {tag} does not fit API server {api_server}: the same minor version or the one before does"
+            ),
+            "helm upgrade filmgate deploy/helm/filmgate --reuse-values",
+        )
     };
     images.iter().map(judge).collect()
 }
