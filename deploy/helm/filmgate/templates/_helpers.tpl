@@ -81,3 +81,10 @@ clientCaFile: /etc/filmgate/{{ index . 0 }}/ca.crt
 {{- end }}
 {{- toYaml $config }}
 {{- end }}
+
+{{/* CEL: whether a container asks for a GPU. */}}
+{{- define "filmgate.asksForGpu" -}}
+container.?resources.?limits.orValue({}).exists(resource,
+resource.matches('^nvidia[.]com/(gpu|gpu[.]shared|mig-.*)$')
+&& container.resources.limits[resource] != '0')
+{{- end }}
