@@ -21,6 +21,7 @@ use support::manifests::{SIDECAR, apply_objects, apply_rights, objects, shipped}
 use support::objects::{node, pod};
 use support::port::ReservedPort;
 use support::process::Process;
+use support::tools::{or_skipped, script};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The discard service's port, which is closed.
@@ -117,14 +118,10 @@ async fn the_cluster_autoscalers_own_definition_takes_the_capacity_buffer() {
 /// Where the Prometheus Operator's definitions are. `None`, with a line that says so, where they
 /// cannot be had; in CI that fails the test.
 fn operator_definitions() -> Option<PathBuf> {
-    let found = Command::new(shipped("tools/prometheus-operator.sh")).output().unwrap();
-    let said = String::from_utf8(found.stderr).unwrap();
-    if found.status.success() {
-        return Some(String::from_utf8(found.stdout).unwrap().trim_end().into());
-    }
-    assert!(std::env::var_os("CI").is_none(), "{said}");
-    eprintln!("skipped: {said}");
-    None
+    or_skipped(
+        script("tools/prometheus-operator.sh", &[]),
+        "definition of the Prometheus Operator's",
+    )
 }
 
 /// Creates these CustomResourceDefinitions.

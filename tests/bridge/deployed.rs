@@ -1,7 +1,5 @@
 //! The bridge with the rights that the chart gives it.
 
-use std::process::{Command, Stdio};
-
 use filmgate::bridge::{Mode, Watch};
 use filmgate::cli::Cli;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -11,31 +9,22 @@ use kube::api::{DynamicObject, ListParams};
 use clap::Parser as _;
 
 use crate::support::eventually::eventually;
-use crate::support::manifests::{apply_objects, objects_of, shipped};
+use crate::support::helm;
+use crate::support::manifests::{apply_objects, objects_of};
 use crate::support::site::START_DEADLINE;
 use crate::world::{LOCAL, NAMESPACE, World};
 
 const ACCOUNT: &str = "system:serviceaccount:filmgate:filmgate-bridge";
 
-/// The bridge's objects, as helm renders them; `None`, with a line that says so, where there is no
-/// helm; in CI that fails the test.
+/// The bridge's objects, as helm renders them; `None` where there is no helm.
 fn rendered() -> Option<Vec<DynamicObject>> {
-    let found = Command::new(shipped("tools/helm.sh")).stderr(Stdio::inherit()).output().unwrap();
-    if !found.status.success() {
-        assert!(std::env::var_os("CI").is_none(), "helm cannot be had");
-        eprintln!("skipped, as there is no helm");
-        return None;
-    }
-    let folder = String::from_utf8(found.stdout).unwrap();
-    let mut helm = Command::new(format!("{}/helm", folder.trim_end()));
-    helm.args(["template", "filmgate"]).arg(shipped("deploy/helm/filmgate"));
-    helm.args(["--namespace", "filmgate", "--kube-version", "1.37.2"]);
-    helm.args(["--show-only", "templates/bridge.yaml"]);
-    helm.args(["--set", "bridge.enabled=true", "--set", "bridge.workloads={director,renderer}"]);
-    helm.args(["--set", &format!("bridge.fallback={LOCAL}")]);
-    let output = helm.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(objects_of(&String::from_utf8(output.stdout).unwrap()))
+    let rendered = helm::rendered(&[
+        "--show-only=templates/bridge.yaml",
+        "--set=bridge.enabled=true",
+        "--set=bridge.workloads={director,renderer}",
+        &format!("--set=bridge.fallback={LOCAL}"),
+    ]);
+    Some(objects_of(&rendered?.unwrap()))
 }
 
 fn kind(object: &DynamicObject) -> &str {

@@ -7,8 +7,8 @@ use kube::Api;
 use clap::Parser as _;
 use filmgate::cli::Cli;
 
-use crate::helm::{CLUSTERS, rendered, values_of};
 use crate::support::cluster::{Cluster, ClusterOptions};
+use crate::support::helm::{CLUSTERS, rendered, values_of};
 use crate::support::manifests::{apply, apply_objects, namespace, objects_of, shipped};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,6 @@
 mod support;
 
 mod applied;
-mod helm;
 mod policies;
 mod release;
 mod shipped;

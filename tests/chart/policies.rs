@@ -10,11 +10,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error};
 use serde_json::{Value, json};
 
-use crate::helm::{file, rendered};
 use crate::support::cluster::{Cluster, ClusterOptions};
 use crate::support::eventually::eventually;
+use crate::support::helm::rendered;
 use crate::support::kubeconfig::User;
-use crate::support::manifests::{apply_objects, namespace, objects_of};
+use crate::support::manifests::{apply_objects, namespace, objects_of, shipped};
 use crate::support::objects::pod;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -134,7 +134,7 @@ async fn a_gpu_pod_of_a_managed_namespace_says_what_it_needs() {
 
 /// The pod that is shipped to start from.
 fn example() -> Pod {
-    let text = std::fs::read_to_string(file("config/pod-example.yaml")).unwrap();
+    let text = std::fs::read_to_string(shipped("config/pod-example.yaml")).unwrap();
     serde_saphyr::from_str(&text).unwrap()
 }
 

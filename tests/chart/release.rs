@@ -11,9 +11,9 @@ use kube::discovery::{Discovery, verbs};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::helm::{chart, outcome, program};
 use crate::support::cluster::{Cluster, ClusterOptions, SchedulerOptions};
 use crate::support::eventually::eventually;
+use crate::support::helm::{chart, outcome, program};
 use crate::support::kubeconfig::User;
 use crate::support::manifests::{apply_objects, namespace};
 use crate::support::objects::{node, pod};

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::helm::{file, rendered};
-use crate::support::manifests::{SIDECAR, objects};
+use crate::support::helm::rendered;
+use crate::support::manifests::{SIDECAR, objects, shipped};
 
 struct Manifest {
     path: &'static str,
@@ -91,9 +91,9 @@ fn the_manifests_are_what_the_chart_renders() {
             text.strip_prefix("---\n").unwrap_or(&text).trim_end(),
         );
         if std::env::var_os("FILMGATE_BLESS").is_some() {
-            fs::write(file(path), &manifest).unwrap();
+            fs::write(shipped(path), &manifest).unwrap();
         }
-        let kept = fs::read_to_string(file(path)).unwrap_or_default();
+        let kept = fs::read_to_string(shipped(path)).unwrap_or_default();
         assert!(kept == manifest, "{path} is not what the chart renders: make manifests");
     }
 }
@@ -101,9 +101,9 @@ fn the_manifests_are_what_the_chart_renders() {
 /// Its comments are in config/; the chart's is the same without them.
 #[test]
 fn the_kube_scheduler_gets_the_configuration_that_is_explained() {
-    let explained = fs::read_to_string(file("config/kube-scheduler.yaml")).unwrap();
+    let explained = fs::read_to_string(shipped("config/kube-scheduler.yaml")).unwrap();
     let explained: Value = serde_saphyr::from_str(&explained).unwrap();
-    let configured = objects(&file(SIDECAR)).into_iter().find_map(|object| {
+    let configured = objects(&shipped(SIDECAR)).into_iter().find_map(|object| {
         Some(object.data.get("data")?.get("kube-scheduler.yaml")?.as_str()?.to_owned())
     });
     let configured: Value = serde_saphyr::from_str(&configured.expect("a configuration")).unwrap();

@@ -3,7 +3,8 @@
 use filmgate::config::Config;
 use serde_json::Value;
 
-use crate::helm::{file, rendered, rendered_for};
+use crate::support::helm::{rendered, rendered_for};
+use crate::support::manifests::shipped;
 
 #[test]
 fn wrong_values_are_refused_by_their_key() {
@@ -56,7 +57,8 @@ fn the_kube_scheduler_is_as_old_as_the_api_server() {
 /// Every setting of the extender that the chart does not see to can be set, and no other.
 #[test]
 fn the_schema_knows_every_setting_of_the_extender() {
-    let schema = std::fs::read_to_string(file("deploy/helm/filmgate/values.schema.json")).unwrap();
+    let schema =
+        std::fs::read_to_string(shipped("deploy/helm/filmgate/values.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut known: Vec<&str> = schema["properties"]["config"]["properties"]
         .as_object()

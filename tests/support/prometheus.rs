@@ -1,27 +1,16 @@
 //! Where the real Prometheus and its promtool are: Debian's, as `tools/prometheus.sh` finds them.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-/// The program of that name (`prometheus`, `promtool`). `None`, with a line that says so, where it
-/// cannot be had; in CI that fails the test.
-pub fn program(name: &str) -> Option<PathBuf> {
-    static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(find);
-    let Some(folder) = &*FOLDER else {
-        assert!(std::env::var_os("CI").is_none(), "{name} cannot be had");
-        eprintln!("skipped, as there is no {name}");
-        return None;
-    };
-    Some(folder.join(name))
-}
+use super::tools::{or_skipped, script};
 
-fn find() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/prometheus.sh");
-    let found = Command::new(script).stderr(Stdio::inherit()).output().expect("bash");
-    let folder = String::from_utf8(found.stdout).expect("a path");
-    found.status.success().then(|| PathBuf::from(folder.trim_end()))
+/// The program of that name (`prometheus`, `promtool`); see [`or_skipped`].
+pub fn program(name: &str) -> Option<PathBuf> {
+    static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| script("tools/prometheus.sh", &[]));
+    or_skipped(FOLDER.as_ref(), name).map(|folder| folder.join(name))
 }
 
 /// The one label that is as dcgm-exporter has it, although promtool would have it otherwise.
